@@ -1,0 +1,51 @@
+"""Named places to fail: a process kills itself there when a test asks for it.
+
+``SYNCLINE_FAILPOINT=name`` or ``name:n`` sends SIGKILL to this process at the n-th passing (first by default) of
+:func:`failpoint` with that name. Without the variable a call costs one dictionary look-up. The closed list below is the
+life of a batch, in order; tests walk it, and an unknown name is an error so that no test passes by misspelling.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+__all__ = ["FAILPOINTS", "failpoint"]
+
+FAILPOINTS: tuple[str, ...] = (
+    "fence.before",  # nothing of this attempt is at the destination yet
+    "fence.after",  # token taken
+    "plan.made",  # the source has planned, the ledger does not know
+    "plan.committed",  # the ledger knows the plan
+    "prepare.after",  # containers exist
+    "read.first",  # first batch of a partition read
+    "read.middle",  # third batch of a partition read
+    "write.after",  # first batch of a partition handed to the writer
+    "seal.before",  # all batches written, stage not sealed
+    "seal.inside",  # in the middle of the destination's seal
+    "seal.after",  # sealed, coordinator not told
+    "commit.before",  # coordinator has the stage
+    "commit.inside",  # data and checkpoint laid down, not committed / manifest not yet put
+    "commit.after",  # committed
+    "publish.before",  # all partitions committed, generation not yet visible
+    "publish.inside",  # in the middle of the swap / between two completed uploads
+    "publish.after",  # visible, clean-up not done
+    "finish.after",  # the stream's last commit is done
+)
+
+_hits: dict[str, int] = {}
+
+
+def failpoint(name: str) -> None:
+    """Called by the engine and by destinations at the steps of a batch's life."""
+    wanted = os.environ.get("SYNCLINE_FAILPOINT")
+    if not wanted:
+        return
+    wanted_name, _, count = wanted.partition(":")
+    if name not in FAILPOINTS or wanted_name not in FAILPOINTS:
+        raise ValueError(f"unknown fail point {name!r} or {wanted_name!r}")
+    if name != wanted_name:
+        return
+    _hits[name] = _hits.get(name, 0) + 1
+    if _hits[name] >= int(count or 1):
+        os.kill(os.getpid(), signal.SIGKILL)

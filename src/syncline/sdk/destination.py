@@ -1,0 +1,128 @@
+"""What a destination can do. The docstrings are the protocol.
+
+Order of calls for one stream in one attempt, all in the coordinator except the writer:
+
+    fence -> prepare -> [ writer: write* seal ]* -> commit (one per partition or more) -> commit(publish=True) -> close
+
+A sealed stage is durable but invisible. ``commit`` makes stages visible (for REPLACE: part of the still hidden
+generation) and advances the ledger **in one act**; it is refused with ``conflict`` when the token or the sequence is not
+the current one. Whatever is not committed when a process dies is garbage that the next ``prepare`` removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from syncline.core.batch import Batch
+from syncline.core.checkpoint import LedgerEntry, Staged, StreamCheckpoint, StreamTarget
+from syncline.core.stream import StreamName, SyncMode
+from syncline.sdk.findings import Finding
+from syncline.sdk.source import RawFormat
+
+__all__ = ["Destination", "DestinationTraits", "RawWriter", "Writer", "WritesRaw"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestinationTraits:
+    """What the engine must know before it plans. ``modes``: sync modes that it takes; ``refusals``: why not, and what
+    does instead, for each of the others. ``atomic_scope``: ``stream`` or ``connection``. ``remote_stage``: whether
+    workers on other machines can write its stage. ``linger_seconds``: shortest sensible time between two commits."""
+
+    modes: frozenset[SyncMode]
+    refusals: Mapping[SyncMode, str]
+    atomic_scope: str = "stream"
+    remote_stage: bool = False
+    linger_seconds: float = 0.0
+
+
+class Writer(Protocol):
+    """Lays down one partition. Used by one thread; holds no more than a few batches in memory."""
+
+    def write(self, batch: Batch) -> None:
+        """Add rows. Rows with misfits, and rows that this destination finds it cannot hold, go to its quarantine
+        together with the stage; schema is the target's (metadata columns included)."""
+        ...
+
+    def seal(self) -> Staged:
+        """Make everything written durable and return the proof; the writer is finished afterwards.
+        ``rows + quarantined`` must equal the rows that were written to it."""
+        ...
+
+    def abort(self) -> None:
+        """Throw the unsealed stage away. May come at any time before ``seal`` returns, also after an error."""
+        ...
+
+
+class RawWriter(Protocol):
+    """As :class:`Writer`, for undecoded bytes. Metadata columns come from ``target.constants``."""
+
+    def write_raw(self, chunk: memoryview | bytes) -> None: ...
+
+    def seal(self) -> Staged: ...
+
+    def abort(self) -> None: ...
+
+
+class Destination(Protocol):
+    """Keeps streams. Every method may raise :class:`~syncline.core.errors.SynclineError` and nothing else."""
+
+    @property
+    def traits(self) -> DestinationTraits: ...
+
+    def check(self, targets: Sequence[StreamTarget] = ()) -> list[Finding]:
+        """Reachability, rights (by trying, then cleaning up), settings that would hurt, names that collide, columns that
+        cannot be held. Called by ``syncline check`` and before a first sync."""
+        ...
+
+    def committed(self, connection: str, stream: StreamName) -> LedgerEntry | None:
+        """The ledger's entry, None when this connection never wrote the stream. Changes nothing."""
+        ...
+
+    def fence(self, connection: str, stream: StreamName) -> LedgerEntry:
+        """Take the next fencing token by compare-and-set and finish what a dead attempt left half published (roll
+        forward). From now on commits with an older token are refused. An unknown stream gives a fresh entry:
+        token 1, ``StreamCheckpoint()``. Called once per stream and attempt, first of all."""
+        ...
+
+    def prepare(self, target: StreamTarget, checkpoint: StreamCheckpoint, token: int) -> list[Staged]:
+        """Make containers (schema, table, hidden generation), add new columns, remove garbage of dead attempts.
+
+        Called after ``fence`` and before the first writer of a plan, again after a restart in the middle of it
+        (``checkpoint.plan`` is then the same plan and ``checkpoint.done`` what must be kept). Returns sealed stages of
+        dead attempts for partitions of this plan that can be committed without reading again; usually none.
+        Raises ``schema`` when the existing container has a column of a type into which the new one does not fit."""
+        ...
+
+    def writer(self, target: StreamTarget, partition: str, token: int) -> Writer:
+        """A writer for one partition; several at once for different partitions, in threads or other processes."""
+        ...
+
+    def commit(
+        self,
+        target: StreamTarget,
+        staged: Sequence[Staged],
+        checkpoint: StreamCheckpoint,
+        token: int,
+        *,
+        publish: bool = False,
+    ) -> None:
+        """Make ``staged`` part of the stream and ``checkpoint`` the ledger's entry, in one act.
+
+        ``checkpoint.sequence`` is the ledger's plus one. ``publish`` is set on the last commit of a plan: for REPLACE
+        the generation becomes visible by one swap (deduped first when ``target.dedupe``) and the former one goes after.
+        With no stages and ``publish=False`` it only moves the ledger (plan committed, state set or reset).
+        Passes the fail points ``commit.inside`` and ``publish.inside``."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class WritesRaw(Protocol):
+    """Ability: take a like source's bytes undecoded."""
+
+    def accepts_raw(self, target: StreamTarget, raw: RawFormat) -> bool: ...
+
+    def raw_writer(self, target: StreamTarget, partition: str, token: int, raw: RawFormat) -> RawWriter: ...
