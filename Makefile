@@ -36,6 +36,7 @@ $(VENV)/.locked: requirements.lock | $(VENV)/.created
 # Again when the metadata or a C source changes; Python sources are used where they lie.
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py $(NATIVE)
 	@echo "setup: installing syncline itself, editable"
+	@rm -f $(patsubst %.c,%.*.so,$(filter %.c,$(NATIVE)))
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@for source in $(basename $(notdir $(filter %.c,$(NATIVE)))); do \
 		if ls src/syncline/connectors/*/$$source.*.so >/dev/null 2>&1; then echo "setup: $$source is compiled"; \
