@@ -429,7 +429,7 @@ def _reachable_by_others(path: Path) -> bool:
 def _working_directory(account: tuple[int, int] | None) -> Path:
     base = Path(tempfile.gettempdir())
     if account is not None and not _reachable_by_others(base):
-        base = Path("/tmp")  # noqa: S108  (a private directory is made inside)
+        base = Path("/tmp")  # a private directory is made inside
     directory = Path(tempfile.mkdtemp(prefix="syncline-postgres-", dir=base))
     if account is not None:
         os.chown(directory, *account)
@@ -447,7 +447,7 @@ def _readable_bindir(bindir: Path) -> Path:
     package = bindir.parents[1]
     stamp = (bindir / "postgres").stat()
     key = hashlib.sha256(f"{bindir} {stamp.st_size} {stamp.st_mtime_ns}".encode()).hexdigest()[:16]
-    home = Path("/tmp") / f"syncline-postgres-binaries-{key}"  # noqa: S108  (checked below to be ours alone)
+    home = Path("/tmp") / f"syncline-postgres-binaries-{key}"  # checked below to be ours alone
     if not home.exists():
         building = Path(tempfile.mkdtemp(prefix=f"{home.name}-", dir=home.parent))
         shutil.copytree(package, building / package.name, symlinks=True)

@@ -44,7 +44,7 @@ class S3Server:
 
     def __init__(self, *, region: str) -> None:
         self.region = region
-        self.credentials = S3Credentials(access_key_id="testing", secret_access_key="testing")  # noqa: S106
+        self.credentials = S3Credentials(access_key_id="testing", secret_access_key="testing")
         root = str(Path(__file__).resolve().parents[2])
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -153,8 +153,8 @@ class S3Server:
     def _post(self, path: str, body: str) -> None:
         # Without a type urllib says "form", and moto then finds no data.
         headers = {"Content-Type": "text/plain"}
-        request = urllib.request.Request(self.endpoint_url + path, body.encode(), headers, method="POST")  # noqa: S310
-        with urllib.request.urlopen(request, timeout=10):  # noqa: S310  (our own http endpoint)
+        request = urllib.request.Request(self.endpoint_url + path, body.encode(), headers, method="POST")
+        with urllib.request.urlopen(request, timeout=10):  # our own http endpoint
             pass
 
 
