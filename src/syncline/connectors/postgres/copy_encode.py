@@ -1,0 +1,265 @@
+"""Arrow batches into ``COPY t (…) FROM STDIN (FORMAT binary)``.
+
+The compiled encoder writes rows from Arrow buffers without a Python object per row; without it a pure Python one gives
+the same bytes, slower. Called by the Postgres destination.
+
+    columns = [EncodeColumn(name="id", encoder="int8"), …]           # encoder_for() finds the encoder
+    bad = find_unencodable(batch, columns)                          # rows to set aside before
+    writer = CopyWriter(connection, statement, columns)
+    writer.write(batch); …; rows = writer.finish()
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
+from psycopg.generators import copy_to
+
+from syncline.connectors.postgres.encode_native import NativeEncoder, native_library
+from syncline.connectors.postgres.encode_plan import REASONS, EncodeColumn, compile_plan, encoder_for
+from syncline.core.batch import Misfit
+from syncline.core.errors import ErrorKind, SynclineError
+
+__all__ = ["CellProblem", "CopyWriter", "EncodeColumn", "encode_batch", "encoder_for", "find_unencodable"]
+
+#: A cell that Postgres cannot hold. The row is of the batch; the text is what people would read in quarantine.
+CellProblem = Misfit
+
+SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+HEADER = SIGNATURE + bytes(8)  # no flags, no extension
+TRAILER = b"\xff\xff"
+
+# 256 KiB: big enough that calls cost nothing, small enough for the second-level cache and for libpq, which moves the
+# rest of its buffer to the front after each partial send.
+_CHUNK = 256 * 1024
+_EVERYTHING = 1 << 62
+
+
+class BatchEncoder(Protocol):
+    """The native encoder and the pure Python one."""
+
+    def bind(self, batch: pa.RecordBatch) -> None: ...
+
+    def rows(self, start: int, target: int) -> tuple[int, memoryview, tuple[int, int, int] | None]: ...
+
+    def check(self, column: int) -> list[tuple[int, int]]: ...
+
+
+def encode_batch(batch: pa.RecordBatch, columns: Sequence[EncodeColumn]) -> bytes:
+    """The batch as tuples of COPY BINARY, without the file's header and trailer.
+
+    Raises ``data`` for a cell that does not fit (row, column, reason), ``schema`` for a column of the wrong type.
+    """
+    batch = _plain(batch)
+    encoder = _encoder(batch.schema, columns)
+    encoder.bind(batch)
+    _, data, problem = encoder.rows(0, _EVERYTHING)
+    if problem is not None:
+        raise _cell_error(batch, columns, problem)
+    return bytes(data)
+
+
+def find_unencodable(batch: pa.RecordBatch, columns: Sequence[EncodeColumn]) -> list[CellProblem]:
+    """Cells that :func:`encode_batch` would refuse, and those that the server would refuse in the middle of a COPY:
+    U+0000 and broken UTF-8 in text, ``\\u0000`` and half surrogate pairs in jsonb. Sorted by row, then by column.
+
+    Costs little where nothing is wrong. What only the server knows (constraints, the syntax of JSON) is not looked for.
+    """
+    batch = _plain(batch)
+    encoder = _encoder(batch.schema, columns)
+    encoder.bind(batch)
+    _, indices = compile_plan(batch.schema, columns)
+    found = [(row, position, reason) for position in range(len(columns)) for row, reason in encoder.check(position)]
+    return [
+        CellProblem(
+            row=row,
+            column=columns[position].name,
+            text=_cell_text(batch.column(indices[position]), row),
+            reason=REASONS[reason],
+        )
+        for row, position, reason in sorted(found)
+    ]
+
+
+class CopyWriter:
+    """One ``COPY … FROM STDIN (FORMAT binary)`` into one table on one connection, in the connection's transaction.
+
+    ``copy_statement`` names the columns in the order of ``columns``. After an error the caller calls :meth:`abort` and
+    rolls back; nothing of a COPY stays otherwise. Used by one thread.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        copy_statement: sql.Composable,
+        columns: Sequence[EncodeColumn],
+    ) -> None:
+        self._connection = connection
+        self._columns = tuple(columns)
+        self._schema: pa.Schema | None = None
+        self._encoder: BatchEncoder | None = None
+        self._started = False  # our header is out
+        self._relay: bytes | None = None  # inside a relayed stream: the last two bytes, which may be its trailer
+        self._relay_head = b""
+        with _server_errors():
+            if connection.info.encoding != "utf-8":
+                # Arrow text is UTF-8; in another client encoding the server would misread it without a word.
+                connection.execute("SET client_encoding TO 'UTF8'")
+            self._cursor = connection.cursor()
+            self._context = self._cursor.copy(copy_statement.as_bytes(connection))
+            self._copy = self._context.__enter__()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Send a batch. Raises ``data`` for a cell that does not fit; rows before it are on their way by then."""
+        self._end_relay()
+        batch = _plain(batch)
+        if self._encoder is None or self._schema != batch.schema:
+            self._schema, self._encoder = batch.schema, _encoder(batch.schema, self._columns)
+        self._encoder.bind(batch)
+        self._start()
+        row = 0
+        while row < batch.num_rows:
+            row, data, problem = self._encoder.rows(row, _CHUNK)
+            if problem is not None:
+                raise _cell_error(batch, self._columns, problem)
+            self._send(data)
+
+    def write_raw(self, chunk: memoryview | bytes) -> None:
+        """Relay bytes of a COPY BINARY stream as another COPY gave them, in pieces of any size. The stream's own header
+        and trailer are taken off; :meth:`end_raw` ends it, after which another may follow."""
+        data = memoryview(chunk).cast("B")
+        if self._relay is None:
+            head = self._relay_head + bytes(data[: len(HEADER) - len(self._relay_head)])
+            data = data[len(head) - len(self._relay_head) :]
+            self._relay_head = head
+            if len(head) < len(HEADER):
+                return
+            if head != HEADER:
+                raise SynclineError(ErrorKind.INTERNAL, "the relayed bytes do not start as a COPY BINARY stream does")
+            self._start()
+            self._relay, self._relay_head = b"", b""
+        if len(data) < len(TRAILER):
+            data = memoryview(self._relay + bytes(data))
+        elif self._relay:
+            self._send(self._relay)
+        self._relay = bytes(data[-len(TRAILER) :])
+        for at in range(0, len(data) - len(TRAILER), _CHUNK):
+            self._send(data[at : min(at + _CHUNK, len(data) - len(TRAILER))])
+
+    def end_raw(self) -> None:
+        """The relayed stream is over. Raises ``internal`` when it does not end as a whole stream does."""
+        if self._relay != TRAILER or self._relay_head:
+            raise SynclineError(
+                ErrorKind.INTERNAL, "the relayed COPY BINARY stream ended early", hint="read the partition again"
+            )
+        self._relay = None
+
+    def finish(self) -> int:
+        """End the COPY; returns the rows that the server has taken. Raises what the server found wrong at the end."""
+        self._end_relay()
+        self._start()
+        self._send(TRAILER)
+        with _server_errors():
+            self._context.__exit__(None, None, None)
+        return self._cursor.rowcount
+
+    def abort(self) -> None:
+        """Make the server forget the COPY. The transaction is failed afterwards: roll it back."""
+        reason = _AbortedError("aborted by the writer")
+        with contextlib.suppress(_AbortedError, psycopg.Error):
+            self._context.__exit__(_AbortedError, reason, None)
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            with _server_errors():
+                self._copy.write(
+                    HEADER
+                )  # through psycopg, which otherwise adds a header and trailer of its own at the end
+
+    def _end_relay(self) -> None:
+        if self._relay is not None or self._relay_head:
+            self.end_raw()
+
+    def _send(self, data: memoryview | bytes) -> None:
+        if not data:
+            return
+        with _server_errors():
+            self._connection.wait(copy_to(self._connection.pgconn, data))
+
+
+class _AbortedError(Exception):
+    """Carries an abort through psycopg's context manager."""
+
+
+def _encoder(schema: pa.Schema, columns: Sequence[EncodeColumn]) -> BatchEncoder:
+    nodes, indices = compile_plan(schema, columns)
+    library = native_library()
+    if library is not None:
+        return NativeEncoder(library, nodes, indices)
+    raise NotImplementedError("fallback")
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch without run-end encoding and list views, which are rare and cost one copy here."""
+    return batch
+
+
+def _cell_error(batch: pa.RecordBatch, columns: Sequence[EncodeColumn], problem: tuple[int, int, int]) -> SynclineError:
+    row, column, reason = problem
+    where = {"row": row, "column": columns[column].name if column >= 0 else None}
+    return SynclineError(
+        ErrorKind.DATA, REASONS[reason], hint="set the row aside or change the column's type", where=where
+    )
+
+
+def _cell_text(column: pa.Array, row: int) -> str:
+    value = column[row]
+    try:
+        return str(pc.cast(value, pa.string()).as_py())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        return str(value)
+
+
+#: SQLSTATE, or the start of one, to our kind; the longest match counts.
+_KINDS = {
+    "22": ErrorKind.DATA,
+    "23": ErrorKind.DATA,
+    "28": ErrorKind.AUTH,
+    "40": ErrorKind.TRANSIENT,
+    "42": ErrorKind.SCHEMA,
+    "42501": ErrorKind.PERMISSION,
+    "53": ErrorKind.RESOURCE,
+    "54": ErrorKind.DATA,
+    "55": ErrorKind.CONFLICT,
+    "57": ErrorKind.TRANSIENT,
+    "58": ErrorKind.RESOURCE,
+    "08": ErrorKind.TRANSIENT,
+}
+_HINTS = {
+    ErrorKind.DATA: "set the row aside, or change the table's constraint or type",
+    ErrorKind.SCHEMA: "compare the destination table with the stream's columns",
+    ErrorKind.PERMISSION: "grant INSERT on the table to the user of the destination",
+    ErrorKind.TRANSIENT: "try again",
+    ErrorKind.RESOURCE: "free disk or memory at the destination and try again",
+}
+
+
+@contextlib.contextmanager
+def _server_errors() -> Iterator[None]:
+    """The driver's errors as ours, with the server's words and the line of the COPY."""
+    try:
+        yield
+    except psycopg.Error as error:
+        state = error.sqlstate or "08"
+        kind = _KINDS.get(state) or _KINDS.get(state[:2], ErrorKind.INTERNAL)
+        diag = error.diag
+        message = diag.message_primary or str(error).strip() or type(error).__name__
+        where = {"sqlstate": error.sqlstate, "context": diag.context, "constraint": diag.constraint_name}
+        raise SynclineError(kind, message, hint=_HINTS.get(kind, ""), where=where) from error
