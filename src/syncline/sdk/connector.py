@@ -19,7 +19,7 @@ from syncline.sdk.config import ConnectorConfig
 from syncline.sdk.destination import Destination
 from syncline.sdk.source import Source
 
-__all__ = ["ConnectorContext", "ConnectorSpec", "Role", "connector", "connectors"]
+__all__ = ["ConnectorContext", "ConnectorSpec", "Role", "connector", "connectors", "register"]
 
 Role = Literal["source", "destination"]
 
@@ -85,7 +85,17 @@ def _load(path: str) -> Any:
 def connectors(role: Role) -> dict[str, ConnectorSpec]:
     """All installed connectors of a role by name, ours and other packages'."""
     found = {ep.name: cast(ConnectorSpec, ep.load()) for ep in entry_points(group=f"syncline.{role}s")}
+    found.update({name: spec for (of, name), spec in _registered.items() if of == role})
     return dict(sorted(found.items()))
+
+
+_registered: dict[tuple[Role, str], ConnectorSpec] = {}
+
+
+def register(spec: ConnectorSpec) -> None:
+    """Add a connector to this process without an entry point: for tests and for embedding."""
+    _registered[spec.role, spec.name] = spec
+    connectors.cache_clear()
 
 
 def connector(role: Role, name: str) -> ConnectorSpec:

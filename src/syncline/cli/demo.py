@@ -1,0 +1,9 @@
+"""``syncline demo``."""
+
+from __future__ import annotations
+
+__all__ = ["demo"]
+
+
+def demo() -> None:
+    """demo."""

@@ -1,0 +1,16 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["ConnectionOption", "FileArgument", "JsonOption"]
+
+FileArgument = Annotated[Path, typer.Argument(help="The project file (YAML).", metavar="FILE")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+ConnectionOption = Annotated[
+    str | None, typer.Option("--connection", "-c", help="One connection of the file (default: all).", metavar="NAME")
+]

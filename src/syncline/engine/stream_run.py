@@ -1,0 +1,267 @@
+"""One stream during one attempt: from the fencing token to the last commit. Used by the coordinator's thread only."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from syncline.core.checkpoint import LedgerEntry, Phase, Staged, StreamCheckpoint, StreamTarget
+from syncline.core.errors import ErrorKind, SynclineError
+from syncline.core.failpoints import failpoint
+from syncline.core.partition import Partition, ReadPlan
+from syncline.core.stream import SelectedStream, WriteMode
+from syncline.engine.events import Log, PartitionCommitted, StreamPlanned
+from syncline.engine.normalize import metadata_constants, metadata_fields
+from syncline.engine.phase import StepKind, next_step
+from syncline.engine.ports import EventSink
+from syncline.engine.spec import AttemptSpec
+from syncline.engine.task import PartitionTask, TaskOutcome
+from syncline.sdk.destination import Destination
+from syncline.sdk.source import Source
+
+__all__ = ["StreamRun", "target_for"]
+
+
+def target_for(
+    spec: AttemptSpec, selected: SelectedStream, *, write: WriteMode, generation: int, sync_id: str
+) -> StreamTarget:
+    """The destination's view of a selected stream for one plan, metadata columns included."""
+    schema = selected.stream.schema.extended(*metadata_fields(spec.metadata))
+    if len(set(schema.names)) != len(schema.names):
+        raise SynclineError(
+            ErrorKind.SCHEMA,
+            "a column of the source has the name of one of our metadata columns",
+            hint="set metadata_columns to another style, or leave the column out",
+            where={"stream": str(selected.name)},
+        )
+    constants = metadata_constants(
+        spec.metadata, extracted_at=spec.started_at, sync_id=sync_id, generation=generation
+    )
+    options: dict[str, object] = {} if constants is not None else {"raw": False}
+    return StreamTarget(
+        connection=spec.connection,
+        stream=selected.name,
+        schema=schema,
+        write=write,
+        generation=generation,
+        sync_id=sync_id,
+        sync_date=spec.sync_date,
+        primary_key=selected.primary_key,
+        cursor_field=selected.cursor_field,
+        dedupe=write is WriteMode.REPLACE and selected.sync_mode.deduped,
+        dialect=selected.stream.dialect,
+        constants=constants or {},
+        options=options,
+    )
+
+
+class StreamRun:
+    """Plans the stream, gives out its tasks, commits their stages. States: made, started, finished.
+
+    Counts are of this attempt. The ledger is always one act ahead of this object: it is changed only by
+    :meth:`_commit`, which advances the destination first and our memory after.
+    """
+
+    def __init__(
+        self, spec: AttemptSpec, selected: SelectedStream, source: Source, destination: Destination, emit: EventSink
+    ) -> None:
+        self.selected = selected
+        self.name = str(selected.name)
+        self.finished = False
+        self.rows_read = self.rows_written = self.rows_quarantined = self.bytes_read = 0
+        self._spec, self._source, self._destination, self._emit = spec, source, destination, emit
+        self._began = time.monotonic()
+        self._token = 0
+        self._checkpoint = StreamCheckpoint()
+        self._target: StreamTarget | None = None
+        self._plan: ReadPlan | None = None
+        self._tasks: list[PartitionTask] = []
+        self._held: list[Staged] = []  # stages of a plan that cannot be resumed: all committed in one act at the end
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def start(self) -> None:
+        """Fence, plan, commit the plan, prepare. Afterwards :meth:`next_task` gives the work; it may be none at all."""
+        failpoint("fence.before")
+        entry: LedgerEntry = self._destination.fence(self._spec.connection, self.selected.name)
+        failpoint("fence.after")
+        self._token, self._checkpoint = entry.token, entry.checkpoint
+        if self._checkpoint.phase is Phase.IDLE and self._checkpoint.sync_id == self._spec.sync_id:
+            # An earlier attempt of this very job finished the stream and failed before it could say so.
+            self.finished = True
+            return
+        self._make_plan()
+        failpoint("plan.committed")
+        assert self._target is not None and self._plan is not None
+        recovered = self._destination.prepare(self._target, self._checkpoint, self._token)
+        failpoint("prepare.after")
+        waiting = [p for p in self._plan.partitions if p.id not in self._checkpoint.done]
+        known = {p.id for p in waiting}
+        for staged in recovered:
+            if staged.partition in known:
+                self._take(staged)
+                waiting = [p for p in waiting if p.id != staged.partition]
+        self._tasks = [self._task(p) for p in reversed(waiting)]
+        if self._all_done():
+            self._finish()
+
+    def next_task(self) -> PartitionTask | None:
+        """A task that nobody has yet, or None."""
+        return self._tasks.pop() if self._tasks else None
+
+    @property
+    def has_tasks(self) -> bool:
+        return bool(self._tasks)
+
+    def take(self, outcome: TaskOutcome) -> None:
+        """Commit what a task laid down, and finish the stream after its last one. Raises the task's error."""
+        self.rows_read += outcome.rows_read
+        self.bytes_read += outcome.bytes_read
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.staged is not None
+        self._take(outcome.staged)
+        if self._all_done():
+            self._finish()
+
+    def _make_plan(self) -> None:
+        target = target_for(self._spec, self.selected, write=WriteMode.APPEND, generation=0, sync_id="")
+        step = next_step(self.selected.sync_mode, self._checkpoint, target.schema)
+        if step.note:
+            self._emit(Log(level="INFO", stream=self.name, message=step.note))
+        resumed = step.kind is StepKind.RESUME
+        sync_id = self._checkpoint.sync_id if resumed else self._spec.sync_id
+        self._target = target_for(
+            self._spec, self.selected, write=step.write, generation=step.generation, sync_id=sync_id
+        )
+        if resumed:
+            assert self._checkpoint.plan is not None
+            self._plan = self._checkpoint.plan
+            changes: Mapping[str, object] = {"schema": target.schema}
+        else:
+            if step.kind is StepKind.SNAPSHOT:
+                self._plan = self._source.snapshot(self.selected)
+            else:
+                assert self._checkpoint.position is not None
+                self._plan = self._source.read_since(self.selected, self._checkpoint.position)
+            failpoint("plan.made")
+            changes = {
+                "phase": Phase.READING,
+                "plan": self._plan,
+                "write": step.write,
+                "done": frozenset(),
+                "generation": step.generation,
+                "schema": target.schema,
+                "rows": 0,
+                "sync_id": sync_id,
+            }
+        self._commit([], changes)
+        self._emit(
+            StreamPlanned(
+                stream=self.name,
+                write=step.write.value,
+                partitions=len(self._plan.partitions),
+                done=len(self._checkpoint.done),
+                resumed=resumed,
+                estimated_rows=self._plan.estimated_rows,
+                estimated_bytes=self._plan.estimated_bytes,
+                note=self._plan.note,
+            )
+        )
+
+    def _task(self, partition: Partition) -> PartitionTask:
+        assert self._target is not None
+        return PartitionTask(
+            source=self._spec.source,
+            destination=self._spec.destination,
+            work_dir=self._spec.work_dir,
+            selected=self.selected,
+            partition=partition,
+            target=self._target,
+            token=self._token,
+            metadata=self._spec.metadata,
+            extracted_at=self._spec.started_at,
+            concurrency=self._spec.concurrency,
+        )
+
+    def _take(self, staged: Staged) -> None:
+        assert self._plan is not None and self._target is not None
+        failpoint("commit.before")
+        # Append and merge become visible with each commit. A plan that would start over after a crash must therefore be
+        # committed in one act, or its first rows would come twice.
+        if not self._plan.resumable and self._target.write is not WriteMode.REPLACE:
+            self._held.append(staged)
+        else:
+            self._commit_data([staged])
+        failpoint("commit.after")
+
+    def _commit_data(self, staged: list[Staged], **changes: object) -> None:
+        rows = sum(s.rows for s in staged)
+        done = self._checkpoint.done | {s.partition for s in staged}
+        self._commit(staged, {"done": done, "rows": self._checkpoint.rows + rows, **changes})
+        self._count(staged)
+
+    def _count(self, staged: list[Staged]) -> None:
+        for s in staged:
+            self.rows_written += s.rows
+            self.rows_quarantined += s.quarantined
+            self._emit(
+                PartitionCommitted(
+                    stream=self.name,
+                    partition=s.partition,
+                    rows=s.rows,
+                    quarantined=s.quarantined,
+                    sequence=self._checkpoint.sequence,
+                )
+            )
+
+    def _all_done(self) -> bool:
+        assert self._plan is not None
+        return len(self._checkpoint.done) + len(self._held) == len(self._plan.partitions)
+
+    def _finish(self) -> None:
+        assert self._plan is not None
+        failpoint("publish.before")
+        position = dict(self._plan.end) if self.selected.sync_mode.incremental else None
+        held, self._held = self._held, []
+        self._commit(
+            held,
+            {
+                "phase": Phase.IDLE,
+                "plan": None,
+                "write": None,
+                "done": frozenset(),
+                "position": position,
+                "sync_id": self._spec.sync_id,
+                "rows": self._checkpoint.rows + sum(s.rows for s in held),
+            },
+            publish=True,
+        )
+        self._count(held)
+        failpoint("publish.after")
+        if position is not None:
+            # Rule 5: confirm downstream, remember, then confirm upstream. The commit above has made it durable.
+            self._source.acknowledge(self.selected, position)
+        self.finished = True
+        failpoint("finish.after")
+
+    def _commit(self, staged: list[Staged], changes: Mapping[str, object], *, publish: bool = False) -> None:
+        assert self._target is not None
+        following = replace(self._checkpoint, sequence=self._checkpoint.sequence + 1, **changes)  # type: ignore[arg-type]
+        self._destination.commit(self._target, staged, following, self._token, publish=publish)
+        self._checkpoint = following
+
+
+def now() -> datetime:
+    """The present, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_sync_id() -> str:
+    """A short id, sortable by time: milliseconds in hex and 32 random bits."""
+    return f"{int(time.time() * 1000):011x}{uuid.uuid4().hex[:8]}"

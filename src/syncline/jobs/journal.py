@@ -1,0 +1,81 @@
+"""The journal: an attempt's events as JSON lines in an append-only file, the only thing it tells the world."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from syncline.engine.events import Event, Progress
+
+__all__ = ["Journal", "read_journal"]
+
+
+class Journal:
+    """Takes events from any thread. Every line but progress is fsynced before :meth:`emit` returns; progress is written
+    at most once a second and stream, with the sums since the last line."""
+
+    PROGRESS_SECONDS = 1.0
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._lock = threading.Lock()
+        self._pending: dict[str, tuple[float, Progress]] = {}
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, Progress):
+                self._progress(event)
+                return
+            self._flush_progress()
+            self._write(event.to_json())
+            os.fsync(self._file)
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """The last line: what :func:`read_journal` gives as ``{"event": "Result", …}``."""
+        with self._lock:
+            self._flush_progress()
+            self._write({"event": "Result", "result": result})
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _progress(self, event: Progress) -> None:
+        import time
+
+        first, sums = self._pending.get(event.stream, (time.monotonic(), None))
+        if sums is not None:
+            event = Progress(
+                at=event.at,
+                stream=event.stream,
+                partition=event.partition,
+                rows=sums.rows + event.rows,
+                bytes=sums.bytes + event.bytes,
+            )
+        if time.monotonic() - first >= self.PROGRESS_SECONDS:
+            self._pending.pop(event.stream, None)
+            self._write(event.to_json())
+        else:
+            self._pending[event.stream] = (first, event)
+
+    def _flush_progress(self) -> None:
+        for _, event in self._pending.values():
+            self._write(event.to_json())
+        self._pending.clear()
+
+    def _write(self, data: dict[str, Any]) -> None:
+        os.write(self._file, (json.dumps(data, separators=(",", ":")) + "\n").encode())
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """The complete lines of a journal; a torn last line (the process was killed while writing) is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)

@@ -1,0 +1,79 @@
+"""A configured connector as plain data, and opening it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from syncline.core.errors import ErrorKind, SynclineError, nearest
+from syncline.sdk.config import ConnectorConfig
+from syncline.sdk.connector import ConnectorContext, ConnectorSpec, Role, connector
+from syncline.sdk.destination import Destination
+from syncline.sdk.interpolation import resolve
+from syncline.sdk.source import Source
+
+__all__ = ["ConnectorReference", "open_destination", "open_source", "validated"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectorReference:
+    """Connector type and its configuration with secrets still by reference; safe to write into specs and journals."""
+
+    type: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": self.type, "config": dict(self.config)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ConnectorReference:
+        return cls(type=data["type"], config=data["config"])
+
+
+def open_source(reference: ConnectorReference, context: ConnectorContext) -> Source:
+    """Resolve references, validate, make. Raises ``config`` naming the key."""
+    spec = connector("source", reference.type)
+    return spec.make_source(validated(spec, reference, "source"), context)
+
+
+def open_destination(reference: ConnectorReference, context: ConnectorContext) -> Destination:
+    """As :func:`open_source`, for a destination."""
+    spec = connector("destination", reference.type)
+    return spec.make_destination(validated(spec, reference, "destination"), context)
+
+
+def validated(spec: ConnectorSpec, reference: ConnectorReference, role: Role) -> ConnectorConfig:
+    """The configuration as its model; every problem in one ``config`` error, unknown keys with the nearest known one."""
+    model = spec.config_model()
+    try:
+        return model.model_validate(resolve(dict(reference.config)))
+    except ValidationError as error:
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            "; ".join(_problem(item, model) for item in error.errors(include_url=False)),
+            hint=f"see: syncline connectors spec {spec.name} --role {role}",
+            where={"connector": f"{role} {spec.name}"},
+        ) from None
+
+
+def _problem(item: Any, model: type[ConnectorConfig]) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = sorted(_known_keys(model)) if len(item["loc"]) == 1 else []
+        near = nearest(str(item["loc"][-1]), known)
+        return f"unknown key {path!r}" + (f" (did you mean {near!r}?)" if near else "")
+    if item["type"] == "missing":
+        return f"{path!r} is required"
+    return f"{path!r}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _known_keys(model: type[ConnectorConfig]) -> set[str]:
+    keys: set[str] = set()
+    for name, info in model.model_fields.items():
+        keys.add(name)
+        alias = info.validation_alias
+        keys.update(str(c) for c in getattr(alias, "choices", [alias] if alias else []))
+    return keys

@@ -1,0 +1,259 @@
+"""The project file: sources, destinations and connections in one YAML file, in its long and its short form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from syncline.core.errors import ErrorKind, SynclineError, nearest
+from syncline.engine.normalize import MetadataColumns
+from syncline.engine.selection import StreamChoice
+from syncline.sdk.reference import ConnectorReference
+
+__all__ = ["Connection", "Project", "load_project", "project_json_schema"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConnectorBlock(_Model):
+    """``type`` names the connector, ``config`` is its own configuration (``syncline connectors spec TYPE``)."""
+
+    type: str = Field(description="connector name, as in: syncline connectors list")
+    config: dict[str, Any] = Field(default_factory=dict, description="the connector's own settings")
+
+
+class StreamBlock(_Model):
+    """One stream of a connection."""
+
+    name: str = Field(description="table or schema.table")
+    mode: str | None = Field(default=None, description="full_refresh, incremental, or one of Airbyte's five modes")
+    cursor_field: str | None = Field(default=None, description="column that grows with every change")
+    primary_key: tuple[str, ...] | None = Field(default=None, description="columns that name a row")
+    columns: tuple[str, ...] | None = Field(default=None, description="columns to take (default: all)")
+
+    @field_validator("primary_key", "columns", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class SyncBlock(_Model):
+    """How a connection is synced."""
+
+    mode: str = Field(default="full_refresh", description="default mode of its streams")
+    schedule: str | None = Field(default=None, description="cron expression; used by the server, not by `sync`")
+    cursor_field: str | None = Field(default=None, description="default cursor column")
+    streams: tuple[StreamBlock, ...] | None = Field(default=None, description="streams to take (default: all)")
+    concurrency: int = Field(default=2, ge=1, le=64, description="partitions read at once")
+    metadata_columns: MetadataColumns = Field(
+        default=MetadataColumns.SYNCLINE, description="columns we add: syncline, airbyte or none"
+    )
+
+    @field_validator("streams", mode="before")
+    @classmethod
+    def _names_or_blocks(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [{"name": item} if isinstance(item, str) else item for item in value]
+        return value
+
+
+class ConnectionBlock(SyncBlock):
+    """One connection in the long form."""
+
+    source: str = Field(description="name under sources")
+    destination: str = Field(description="name under destinations")
+
+
+class EncryptionBlock(_Model):
+    """Server-side encryption of files at the destination."""
+
+    type: Literal["KMS", "AES256"] = "KMS"
+    key_arn: str | None = None
+
+
+class SecurityBlock(_Model):
+    """Transport and storage security for the connections of this file; becomes settings of the connectors."""
+
+    source_tls: bool = False
+    destination_tls: bool = False
+    encryption: EncryptionBlock | None = None
+
+
+class ProjectFile(_Model):
+    """The file as written: either ``source`` + ``destination`` (+ ``sync``), or the named maps."""
+
+    name: str | None = Field(default=None, description="name of the single connection (default: the file's name)")
+    source: ConnectorBlock | None = None
+    destination: ConnectorBlock | None = None
+    sync: SyncBlock | None = None
+    security: SecurityBlock | None = None
+    sources: dict[str, ConnectorBlock] = Field(default_factory=dict)
+    destinations: dict[str, ConnectorBlock] = Field(default_factory=dict)
+    connections: dict[str, ConnectionBlock] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> ProjectFile:
+        short = self.source is not None or self.destination is not None
+        if short and (self.sources or self.destinations or self.connections):
+            raise ValueError("use either source + destination or sources + destinations + connections, not both")
+        if short and (self.source is None or self.destination is None):
+            raise ValueError(f"{'source' if self.source is None else 'destination'} is missing")
+        if not short and not self.connections:
+            raise ValueError("nothing to sync: give source and destination, or connections")
+        return self
+
+
+class Connection(BaseModel):
+    """One connection ready to run."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    name: str
+    source: ConnectorReference
+    destination: ConnectorReference
+    sync: SyncBlock
+
+    def choices(self) -> tuple[StreamChoice, ...] | None:
+        if self.sync.streams is None:
+            return None
+        return tuple(StreamChoice(**s.model_dump()) for s in self.sync.streams)
+
+    def default_choice(self) -> StreamChoice:
+        return StreamChoice(mode=self.sync.mode, cursor_field=self.sync.cursor_field)
+
+
+class Project(BaseModel):
+    """All connections of a file, by name, in file order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    connections: dict[str, Connection]
+
+    def only(self, name: str | None) -> list[Connection]:
+        """The named connection, or all of them; ``config`` error for an unknown name."""
+        if name is None:
+            return list(self.connections.values())
+        if name in self.connections:
+            return [self.connections[name]]
+        near = nearest(name, list(self.connections))
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"{self.path.name} has no connection {name!r}",
+            hint=f"did you mean {near!r}?" if near else f"it has: {', '.join(self.connections)}",
+        )
+
+
+def load_project(path: Path) -> Project:
+    """Read and check the file. References to secrets stay references. Raises ``config`` naming key and place."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SynclineError(
+            ErrorKind.CONFIG, f"{path} cannot be read: {error.strerror}", hint="syncline init writes a first one"
+        ) from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"{path} is not valid YAML{place}: {getattr(error, 'problem', None) or 'cannot be parsed'}",
+            hint="check the indentation and quotes there",
+        ) from error
+    if not isinstance(data, dict):
+        raise SynclineError(ErrorKind.CONFIG, f"{path} holds no mapping", hint="start with source: and destination:")
+    try:
+        file = ProjectFile.model_validate(data)
+    except ValidationError as error:
+        problems = "; ".join(_problem(item) for item in error.errors(include_url=False))
+        raise SynclineError(ErrorKind.CONFIG, f"{path}: {problems}", hint="see docs/configuration.md") from None
+    return Project(path=path, connections=_connections(file, path))
+
+
+def project_json_schema() -> dict[str, Any]:
+    """The JSON Schema of the file, for editors."""
+    schema = ProjectFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Syncline project", **schema}
+
+
+def _problem(item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        near = nearest(str(item["loc"][-1]), _keys_at(item["loc"][:-1]))
+        return f"unknown key {path!r}" + (f" (did you mean {near!r}?)" if near else "")
+    if item["type"] == "missing":
+        return f"{path!r} is required"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{path!r}: {message}" if path else str(message)
+
+
+def _keys_at(place: tuple[Any, ...]) -> list[str]:
+    """The keys known at a place of the file."""
+    models: dict[str, type[BaseModel]] = {
+        "source": ConnectorBlock,
+        "destination": ConnectorBlock,
+        "sources": ConnectorBlock,
+        "destinations": ConnectorBlock,
+        "connections": ConnectionBlock,
+        "sync": SyncBlock,
+        "streams": StreamBlock,
+        "security": SecurityBlock,
+        "encryption": EncryptionBlock,
+    }
+    for part in reversed(place):
+        if part in models:
+            return list(models[part].model_fields)
+    return list(ProjectFile.model_fields)
+
+
+def _connections(file: ProjectFile, path: Path) -> dict[str, Connection]:
+    if file.source is not None and file.destination is not None:
+        name = file.name or path.stem
+        return {name: _connection(name, file.source, file.destination, file.sync or SyncBlock(), file.security)}
+    found: dict[str, Connection] = {}
+    for name, block in file.connections.items():
+        for role, wanted, known in (
+            ("source", block.source, file.sources),
+            ("destination", block.destination, file.destinations),
+        ):
+            if wanted not in known:
+                near = nearest(wanted, list(known))
+                raise SynclineError(
+                    ErrorKind.CONFIG,
+                    f"connection {name!r} names {role} {wanted!r}, which is not under {role}s",
+                    hint=f"did you mean {near!r}?" if near else f"{role}s has: {', '.join(known) or 'nothing'}",
+                )
+        found[name] = _connection(name, file.sources[block.source], file.destinations[block.destination], block, file.security)
+    return found
+
+
+def _connection(
+    name: str, source: ConnectorBlock, destination: ConnectorBlock, sync: SyncBlock, security: SecurityBlock | None
+) -> Connection:
+    from_config, to_config = dict(source.config), dict(destination.config)
+    if security is not None:
+        if security.source_tls and source.type == "postgres":
+            from_config.setdefault("ssl_mode", "require")
+        if security.destination_tls and destination.type == "postgres":
+            to_config.setdefault("ssl_mode", "require")
+        if security.encryption is not None:
+            if destination.type != "s3":
+                raise SynclineError(
+                    ErrorKind.CONFIG,
+                    f"security.encryption applies to files in S3, not to destination type {destination.type!r}",
+                    hint="remove security.encryption, or encrypt the destination's own storage",
+                )
+            to_config.setdefault("encryption", security.encryption.model_dump(exclude_none=True))
+    return Connection(
+        name=name,
+        source=ConnectorReference(type=source.type, config=from_config),
+        destination=ConnectorReference(type=destination.type, config=to_config),
+        sync=sync,
+    )

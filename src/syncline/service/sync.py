@@ -1,0 +1,118 @@
+"""Use case: run a connection once, with retries, in its lease."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncline.core.errors import SynclineError
+from syncline.core.stream import StreamName
+from syncline.engine.events import Log
+from syncline.engine.ports import EventSink
+from syncline.engine.spec import AttemptSpec
+from syncline.engine.stream_run import new_sync_id, now
+from syncline.engine.sync import AttemptResult, StreamResult
+from syncline.jobs.launcher import Launcher
+from syncline.jobs.lease import connection_lease
+from syncline.jobs.retry import MAX_ATTEMPTS, retry_delay
+from syncline.service.project import Connection
+from syncline.settings import Settings
+
+__all__ = ["SyncOutcome", "lease_key", "sync_connection"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncOutcome:
+    """The job: its last attempt's result, with streams finished by earlier attempts counted in."""
+
+    connection: str
+    sync_id: str
+    attempts: int
+    result: AttemptResult
+    journal: str
+
+    @property
+    def succeeded(self) -> bool:
+        return self.result.succeeded
+
+
+def sync_connection(
+    connection: Connection,
+    settings: Settings,
+    launcher: Launcher,
+    emit: EventSink,
+    *,
+    max_attempts: int = MAX_ATTEMPTS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> SyncOutcome:
+    """Run one job: attempts until success, or an error that trying again cannot mend.
+
+    Raises ``conflict`` when another process of this machine is syncing the connection. Other errors are in the result."""
+    sync_id = new_sync_id()
+    started = now()
+    folder = settings.runs(connection.name) / sync_id
+    with connection_lease(settings.leases, lease_key(connection)):
+        _prune(settings, connection.name)
+        finished: dict[StreamName, StreamResult] = {}
+        attempt = 0
+        while True:
+            attempt += 1
+            spec = AttemptSpec(
+                connection=connection.name,
+                source=connection.source,
+                destination=connection.destination,
+                choices=connection.choices(),
+                default=connection.default_choice(),
+                sync_id=sync_id,
+                sync_date=started.date(),
+                started_at=now(),
+                attempt=attempt,
+                work_dir=str(settings.scratch(connection.name)),
+                concurrency=connection.sync.concurrency,
+                metadata=connection.sync.metadata_columns,
+                completed=tuple(finished),
+            )
+            result = _launch(launcher, spec, folder, emit)
+            finished.update({s.stream: s for s in result.streams if s.status == "succeeded"})
+            delay = _delay(result, attempt, max_attempts)
+            if delay is None:
+                break
+            emit(Log(level="WARN", message=f"attempt {attempt} failed ({result.error}); trying again in {delay:.1f} s"))
+            sleep(delay)
+    streams = tuple(finished.get(s.stream, s) for s in result.streams)
+    result = AttemptResult(streams=streams, seconds=(now() - started).total_seconds(), error=result.error)
+    return SyncOutcome(
+        connection=connection.name, sync_id=sync_id, attempts=attempt, result=result, journal=str(folder)
+    )
+
+
+def _launch(launcher: Launcher, spec: AttemptSpec, folder: Path, emit: EventSink) -> AttemptResult:
+    try:
+        return launcher.launch(spec, folder, emit)
+    except SynclineError as error:
+        return AttemptResult(streams=(), seconds=0.0, error=error.at(connection=spec.connection))
+
+
+def _delay(result: AttemptResult, attempt: int, max_attempts: int) -> float | None:
+    """When every failure may pass by itself: the wait. One that cannot does not keep the others from another try."""
+    errors = [s.error for s in result.streams if s.error] or ([result.error] if result.error else [])
+    delays = [retry_delay(e, attempt, max_attempts=max_attempts) for e in errors]
+    waits = [d for d in delays if d is not None]
+    return max(waits) if waits else None
+
+
+def lease_key(connection: Connection) -> str:
+    """Two files may hold connections of one name: the lease is for name and destination together."""
+    return connection.name + "\0" + json.dumps(connection.destination.to_json(), sort_keys=True, default=str)
+
+
+def _prune(settings: Settings, connection: str) -> None:
+    """Keep the newest runs only: journals must never fill a disk. Names sort by time."""
+    folder = settings.runs(connection)
+    runs = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.exists() else []
+    for old in runs[: max(0, len(runs) - settings.keep_runs + 1)]:
+        shutil.rmtree(old, ignore_errors=True)
