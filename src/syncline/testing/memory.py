@@ -208,7 +208,8 @@ class MemoryDestination:
             if publish and target.write is WriteMode.REPLACE:
                 rows = w.hidden.pop((stream, target.generation), [])
                 w.visible[stream] = _deduped(rows, target) if target.dedupe else rows
-            w.visible.setdefault(stream, [])
+            if publish:
+                w.visible.setdefault(stream, [])
             w.ledger[target.connection, stream] = LedgerEntry(token=token, checkpoint=checkpoint)
         w.trip("committed")
 

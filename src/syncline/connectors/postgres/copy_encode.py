@@ -12,7 +12,7 @@ the same bytes, slower. Called by the Postgres destination.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import psycopg
@@ -21,8 +21,10 @@ import pyarrow.compute as pc
 from psycopg import sql
 from psycopg.generators import copy_to
 
+from syncline.connectors.postgres.encode_fallback import PythonEncoder
 from syncline.connectors.postgres.encode_native import NativeEncoder, native_library
-from syncline.connectors.postgres.encode_plan import REASONS, EncodeColumn, compile_plan, encoder_for
+from syncline.connectors.postgres.encode_plan import EncodeColumn, Reason, compile_plan, encoder_for, plain_type
+from syncline.connectors.postgres.errors import postgres_errors
 from syncline.core.batch import Misfit
 from syncline.core.errors import ErrorKind, SynclineError
 
@@ -39,6 +41,7 @@ TRAILER = b"\xff\xff"
 # rest of its buffer to the front after each partial send.
 _CHUNK = 256 * 1024
 _EVERYTHING = 1 << 62
+_HINT = "compare the destination table with the columns of the stream, or run again"
 
 
 class BatchEncoder(Protocol):
@@ -81,7 +84,7 @@ def find_unencodable(batch: pa.RecordBatch, columns: Sequence[EncodeColumn]) -> 
             row=row,
             column=columns[position].name,
             text=_cell_text(batch.column(indices[position]), row),
-            reason=REASONS[reason],
+            reason=Reason(reason).text,
         )
         for row, position, reason in sorted(found)
     ]
@@ -107,7 +110,7 @@ class CopyWriter:
         self._started = False  # our header is out
         self._relay: bytes | None = None  # inside a relayed stream: the last two bytes, which may be its trailer
         self._relay_head = b""
-        with _server_errors():
+        with postgres_errors(hint=_HINT):
             if connection.info.encoding != "utf-8":
                 # Arrow text is UTF-8; in another client encoding the server would misread it without a word.
                 connection.execute("SET client_encoding TO 'UTF8'")
@@ -165,7 +168,7 @@ class CopyWriter:
         self._end_relay()
         self._start()
         self._send(TRAILER)
-        with _server_errors():
+        with postgres_errors(hint=_HINT):
             self._context.__exit__(None, None, None)
         return self._cursor.rowcount
 
@@ -178,7 +181,7 @@ class CopyWriter:
     def _start(self) -> None:
         if not self._started:
             self._started = True
-            with _server_errors():
+            with postgres_errors(hint=_HINT):
                 self._copy.write(
                     HEADER
                 )  # through psycopg, which otherwise adds a header and trailer of its own at the end
@@ -190,7 +193,7 @@ class CopyWriter:
     def _send(self, data: memoryview | bytes) -> None:
         if not data:
             return
-        with _server_errors():
+        with postgres_errors(hint=_HINT):
             self._connection.wait(copy_to(self._connection.pgconn, data))
 
 
@@ -203,19 +206,27 @@ def _encoder(schema: pa.Schema, columns: Sequence[EncodeColumn]) -> BatchEncoder
     library = native_library()
     if library is not None:
         return NativeEncoder(library, nodes, indices)
-    raise NotImplementedError("fallback")
+    return PythonEncoder(nodes, indices)
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch without run-end encoding and list views, which are rare and cost one copy here."""
-    return batch
+    arrays = list(batch.columns)
+    changed = False
+    for index, values in enumerate(arrays):
+        target = plain_type(values.type)
+        if target != values.type:
+            changed = True
+            encoded = pa.types.is_run_end_encoded(values.type)
+            arrays[index] = (pc.run_end_decode(values) if encoded else values).cast(target)
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names) if changed else batch
 
 
 def _cell_error(batch: pa.RecordBatch, columns: Sequence[EncodeColumn], problem: tuple[int, int, int]) -> SynclineError:
     row, column, reason = problem
     where = {"row": row, "column": columns[column].name if column >= 0 else None}
     return SynclineError(
-        ErrorKind.DATA, REASONS[reason], hint="set the row aside or change the column's type", where=where
+        ErrorKind.DATA, Reason(reason).text, hint="set the row aside or change the column's type", where=where
     )
 
 
@@ -225,41 +236,3 @@ def _cell_text(column: pa.Array, row: int) -> str:
         return str(pc.cast(value, pa.string()).as_py())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
         return str(value)
-
-
-#: SQLSTATE, or the start of one, to our kind; the longest match counts.
-_KINDS = {
-    "22": ErrorKind.DATA,
-    "23": ErrorKind.DATA,
-    "28": ErrorKind.AUTH,
-    "40": ErrorKind.TRANSIENT,
-    "42": ErrorKind.SCHEMA,
-    "42501": ErrorKind.PERMISSION,
-    "53": ErrorKind.RESOURCE,
-    "54": ErrorKind.DATA,
-    "55": ErrorKind.CONFLICT,
-    "57": ErrorKind.TRANSIENT,
-    "58": ErrorKind.RESOURCE,
-    "08": ErrorKind.TRANSIENT,
-}
-_HINTS = {
-    ErrorKind.DATA: "set the row aside, or change the table's constraint or type",
-    ErrorKind.SCHEMA: "compare the destination table with the stream's columns",
-    ErrorKind.PERMISSION: "grant INSERT on the table to the user of the destination",
-    ErrorKind.TRANSIENT: "try again",
-    ErrorKind.RESOURCE: "free disk or memory at the destination and try again",
-}
-
-
-@contextlib.contextmanager
-def _server_errors() -> Iterator[None]:
-    """The driver's errors as ours, with the server's words and the line of the COPY."""
-    try:
-        yield
-    except psycopg.Error as error:
-        state = error.sqlstate or "08"
-        kind = _KINDS.get(state) or _KINDS.get(state[:2], ErrorKind.INTERNAL)
-        diag = error.diag
-        message = diag.message_primary or str(error).strip() or type(error).__name__
-        where = {"sqlstate": error.sqlstate, "context": diag.context, "constraint": diag.constraint_name}
-        raise SynclineError(kind, message, hint=_HINTS.get(kind, ""), where=where) from error

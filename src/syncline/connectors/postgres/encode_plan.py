@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["REASONS", "EncodeColumn", "Node", "Op", "Source", "compile_plan", "encoder_for"]
+__all__ = ["EncodeColumn", "Node", "Op", "Reason", "Source", "compile_plan", "encoder_for", "plain_type"]
 
 
 class Source(IntEnum):
@@ -72,29 +72,56 @@ class Op(IntEnum):
     DICT = 19
 
 
-#: Text for each ``enum reason`` of ``_encode.c``, by number.
-REASONS: tuple[str, ...] = (
-    "",
-    "the integer is outside the range of the column's type",
-    "the number has no exact form in the column's floating-point type",
-    "the date is outside the range of Postgres (4713 BC to 5874897 AD)",
-    "the time is outside 00:00:00 to 24:00:00",
-    "the timestamp is outside the range of Postgres (4713 BC to 294276 AD)",
-    "the time is finer than the column's type can hold",
-    "the number has too many digits before the decimal point for the column's type",
-    "the number has more decimals than the column's type",
-    "the text is not a number",
-    "infinity does not fit a numeric column with a precision",
-    "the text is longer than the column's type allows",
-    "the text is not a UUID",
-    "the nested list is not a rectangle, as a Postgres array must be",
-    "the value is larger than the 1 GB that Postgres can hold",
-    "the text contains the character U+0000, which Postgres cannot hold",
-    "the text is not valid UTF-8",
-    "the JSON contains \\u0000, which jsonb cannot hold",
-    "the JSON contains half of a surrogate pair, which jsonb cannot hold",
-    "out of memory",
-)
+class Reason(IntEnum):
+    """Why a cell cannot be written. Same numbers as ``enum reason`` in ``_encode.c``."""
+
+    INT_RANGE = 1
+    INEXACT_FLOAT = 2
+    DATE_RANGE = 3
+    TIME_RANGE = 4
+    STAMP_RANGE = 5
+    SUB_UNIT = 6
+    NUMERIC_RANGE = 7
+    NUMERIC_SCALE = 8
+    NUMERIC_TEXT = 9
+    NUMERIC_SPECIAL = 10
+    TOO_LONG = 11
+    UUID_TEXT = 12
+    RAGGED = 13
+    TOO_BIG = 14
+    NUL = 15
+    UTF8 = 16
+    JSON_NUL = 17
+    JSON_SURROGATE = 18
+    MEMORY = 19
+
+    @property
+    def text(self) -> str:
+        """The reason for people, to stand in a quarantine and after a column's name."""
+        return _REASON_TEXTS[self]
+
+
+_REASON_TEXTS = {
+    Reason.INT_RANGE: "the integer is outside the range of the column's type",
+    Reason.INEXACT_FLOAT: "the number has no exact form in the column's floating-point type",
+    Reason.DATE_RANGE: "the date is outside the range of Postgres (4713 BC to 5874897 AD)",
+    Reason.TIME_RANGE: "the time is outside 00:00:00 to 24:00:00",
+    Reason.STAMP_RANGE: "the timestamp is outside the range of Postgres (4713 BC to 294276 AD)",
+    Reason.SUB_UNIT: "the time is finer than the column's type can hold",
+    Reason.NUMERIC_RANGE: "the number has more digits than the column's type can hold",
+    Reason.NUMERIC_SCALE: "the number has more decimals than the column's type",
+    Reason.NUMERIC_TEXT: "the text is not a number",
+    Reason.NUMERIC_SPECIAL: "infinity does not fit a numeric column with a precision",
+    Reason.TOO_LONG: "the text is longer than the column's type allows",
+    Reason.UUID_TEXT: "the text is not a UUID",
+    Reason.RAGGED: "the nested list is not a rectangle, as a Postgres array must be",
+    Reason.TOO_BIG: "the value is larger than the 1 GB that Postgres can hold",
+    Reason.NUL: "the text contains the character U+0000, which Postgres cannot hold",
+    Reason.UTF8: "the text is not valid UTF-8",
+    Reason.JSON_NUL: "the JSON contains \\u0000, which jsonb cannot hold",
+    Reason.JSON_SURROGATE: "the JSON contains half of a surrogate pair, which jsonb cannot hold",
+    Reason.MEMORY: "out of memory",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +241,7 @@ def encoder_for(arrow: pa.DataType, pg_type: str, *, typtype: str = "b") -> str 
         return None
     base, mods, is_array = parsed
     encoder = base + (f"({','.join(map(str, mods))})" if mods else "") + ("[]" if is_array else "")
-    return encoder if _column(arrow, encoder) is not None else None
+    return encoder if _column(plain_type(arrow), encoder) is not None else None
 
 
 def compile_plan(schema: pa.Schema, columns: Sequence[EncodeColumn]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
@@ -273,9 +300,9 @@ def _array(arrow: pa.DataType, base: str, mods: tuple[int, ...], depth: int) -> 
     if pa.types.is_null(arrow):
         return Node(op=Op.NULL, source=Source.NULL)
     width = 0
-    if pa.types.is_list(arrow) or pa.types.is_list_view(arrow):
+    if pa.types.is_list(arrow):
         source = Source.LIST32
-    elif pa.types.is_large_list(arrow) or pa.types.is_large_list_view(arrow):
+    elif pa.types.is_large_list(arrow):
         source = Source.LIST64
     elif pa.types.is_fixed_size_list(arrow):
         source, width = Source.LISTFIX, arrow.list_size
@@ -389,8 +416,21 @@ def _text(arrow: pa.DataType, base: str, mods: tuple[int, ...]) -> Node | None:
     return Node(op=Op.TEXT, source=source)
 
 
+def plain_type(arrow: pa.DataType) -> pa.DataType:
+    """The type without run-end encoding and list views, to which a batch is cast before it is encoded."""
+    if pa.types.is_run_end_encoded(arrow):
+        return plain_type(arrow.value_type)
+    if pa.types.is_large_list(arrow) or pa.types.is_large_list_view(arrow):
+        return pa.large_list(plain_type(arrow.value_type))
+    if pa.types.is_fixed_size_list(arrow):
+        return pa.list_(plain_type(arrow.value_type), arrow.list_size)
+    if pa.types.is_list(arrow) or pa.types.is_list_view(arrow):
+        return pa.list_(plain_type(arrow.value_type))
+    return arrow
+
+
 def _storage(arrow: pa.DataType) -> pa.DataType:
-    """The type that the bytes have: without the extension's name or run lengths."""
-    while isinstance(arrow, pa.BaseExtensionType) or pa.types.is_run_end_encoded(arrow):
-        arrow = arrow.storage_type if isinstance(arrow, pa.BaseExtensionType) else arrow.value_type
+    """The type that the bytes have, without an extension's name."""
+    while isinstance(arrow, pa.BaseExtensionType):
+        arrow = arrow.storage_type
     return arrow
