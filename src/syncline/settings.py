@@ -11,7 +11,7 @@ __all__ = ["Settings", "load_settings"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """``home`` (``SYNCLINE_HOME``, default ``~/.local/state/syncline``) keeps journals, leases and scratch files; it may be
+    """``home`` (``SYNCLINE_HOME``, default ``~/.local/state/syncline``) keeps journals, leases, scratch files; may be
     lost between runs. ``keep_runs`` (``SYNCLINE_KEEP_RUNS``, default 50) journals are kept per connection."""
 
     home: Path

@@ -19,7 +19,7 @@ def list_(as_json: JsonOption = False) -> None:
     from syncline.cli.output import print_json, table
     from syncline.sdk.connector import connectors
 
-    specs = [s for role in ("source", "destination") for s in connectors(role).values()]  # type: ignore[arg-type]
+    specs = [s for role in ("source", "destination") for s in connectors(role).values()]
     if as_json:
         print_json([{"name": s.name, "role": s.role, "title": s.title, "missing": s.missing_drivers()} for s in specs])
         return
@@ -44,7 +44,7 @@ def spec(
     if role not in (None, "source", "destination"):
         raise SynclineError(ErrorKind.CONFIG, f"unknown role {role!r}", hint="--role source or --role destination")
     roles = [role] if role else [r for r in ("source", "destination") if name in connectors(r)]  # type: ignore[arg-type]
-    specs = [connector(r, name) for r in roles] or [connector("source", name)]  # type: ignore[arg-type]
+    specs = [connector(r, name) for r in roles] or [connector("source", name)]
     if as_json:
         documents = {s.role: s.config_model().model_json_schema() for s in specs}
         print_json(documents[specs[0].role] if len(specs) == 1 else documents)

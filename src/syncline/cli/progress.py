@@ -29,7 +29,9 @@ def make_progress(connection: str, *, quiet: bool, debug: bool) -> Iterator[Even
 def _finished_line(event: StreamFinished) -> str:
     if event.status == "failed":
         return f"{event.stream}: failed after {human_seconds(event.seconds)}"
-    text = f"{event.stream}: {event.rows_written:,} rows, {human_bytes(event.bytes_read)}, {human_seconds(event.seconds)}"
+    text = (
+        f"{event.stream}: {event.rows_written:,} rows, {human_bytes(event.bytes_read)}, {human_seconds(event.seconds)}"
+    )
     return text + (f", {event.rows_quarantined:,} quarantined" if event.rows_quarantined else "")
 
 
@@ -37,7 +39,9 @@ def _planned_line(event: StreamPlanned) -> str:
     how = "goes on" if event.resumed else event.write
     rows = f", about {event.estimated_rows:,} rows" if event.estimated_rows > 0 else ""
     note = f" ({event.note})" if event.note else ""
-    return f"{event.stream}: {how}, {event.partitions - event.done} of {event.partitions} partitions to read{rows}{note}"
+    return (
+        f"{event.stream}: {how}, {event.partitions - event.done} of {event.partitions} partitions to read{rows}{note}"
+    )
 
 
 class _Lines:
@@ -76,7 +80,8 @@ class _Lines:
 def _bars(connection: str, debug: bool) -> Iterator[EventSink]:
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, Progress as Bars, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
     bars = Bars(

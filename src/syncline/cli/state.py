@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Show, reset or set how far each stream was synced. The ledger at the destination is the truth.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show, reset or set how far each stream was synced. The ledger at the destination is the truth.",
+    no_args_is_help=True,
+)
 
-StreamsOption = Annotated[list[str] | None, typer.Option("--stream", "-s", help="A stream (repeat for several; default: all).")]
+StreamsOption = Annotated[
+    list[str] | None, typer.Option("--stream", "-s", help="A stream (repeat for several; default: all).")
+]
 
 
 @app.command()
@@ -53,7 +58,9 @@ def reset(
 def set_(
     file: FileArgument,
     stream: Annotated[str, typer.Option("--stream", "-s", help="The stream.")],
-    position: Annotated[str, typer.Option("--position", help="The position as JSON, in the form that `show --json` prints.")],
+    position: Annotated[
+        str, typer.Option("--position", help="The position as JSON, in the form that `show --json` prints.")
+    ],
     connection: ConnectionOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,7 +79,9 @@ def set_(
             ErrorKind.CONFIG, f"--position is not JSON: {error}", hint="copy the form from: syncline state show --json"
         ) from error
     if not isinstance(parsed, dict):
-        raise SynclineError(ErrorKind.CONFIG, "--position must be a JSON object", hint="see: syncline state show --json")
+        raise SynclineError(
+            ErrorKind.CONFIG, "--position must be a JSON object", hint="see: syncline state show --json"
+        )
     chosen = load_project(file).only(connection)
     if len(chosen) != 1:
         raise SynclineError(ErrorKind.CONFIG, "the file has several connections", hint="name one with --connection")

@@ -31,7 +31,7 @@ def sync(
 
     settings = load_settings()
     chosen = load_project(file).only(connection)
-    # One connection runs in this process; several run in a process each, so that what kills one leaves the others alone.
+    # One connection runs in this process; several get a process each: what kills one leaves the others alone.
     launcher: Launcher = InProcessLauncher() if len(chosen) == 1 else ProcessLauncher()
     outcomes = []
     for item in chosen:
@@ -42,7 +42,8 @@ def sync(
             _report(outcome)
     if as_json:
         documents = [
-            {"connection": o.connection, "sync_id": o.sync_id, "attempts": o.attempts, **o.result.to_json()} for o in outcomes
+            {"connection": o.connection, "sync_id": o.sync_id, "attempts": o.attempts, **o.result.to_json()}
+            for o in outcomes
         ]
         print_json(documents[0] if len(documents) == 1 else documents)
     failed = next((o.result.error for o in outcomes if o.result.error), None)
@@ -67,6 +68,5 @@ def _report(outcome: SyncOutcome) -> None:
     print(
         f"{outcome.connection}: {'succeeded' if outcome.succeeded else 'FAILED'}: "
         f"{len(done)} of {len(result.streams)} streams, {rows:,} rows ({human_bytes(size)}) "
-        f"in {human_seconds(result.seconds)}{rate}"
-        + (f"; {quarantined:,} rows in quarantine" if quarantined else "")
+        f"in {human_seconds(result.seconds)}{rate}" + (f"; {quarantined:,} rows in quarantine" if quarantined else "")
     )

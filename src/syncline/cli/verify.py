@@ -14,7 +14,9 @@ __all__ = ["verify"]
 def verify(
     file: FileArgument,
     connection: ConnectionOption = None,
-    stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="A stream (repeat for several; default: all).")] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option("--stream", "-s", help="A stream (repeat for several; default: all).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare source and destination by content. Exit code 0 only if every stream is equal."""
@@ -23,7 +25,9 @@ def verify(
     from syncline.service.verify import verify_connection
     from syncline.settings import load_settings
 
-    results = [r for item in load_project(file).only(connection) for r in verify_connection(item, load_settings(), stream)]
+    results = [
+        r for item in load_project(file).only(connection) for r in verify_connection(item, load_settings(), stream)
+    ]
     if as_json:
         print_json([r.to_json() for r in results])
     else:

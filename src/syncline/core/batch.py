@@ -15,8 +15,8 @@ __all__ = ["Batch", "Misfit", "QuarantinedRow"]
 class Misfit:
     """One cell that its Arrow carrier cannot hold (NaN in a decimal, an infinite timestamp, 24:00).
 
-    In the batch the cell is NULL; ``text`` is the exact value in the source's own text form. A destination that can hold
-    it (Postgres from Postgres) writes it from the text; any other sends the whole row to quarantine.
+    In the batch the cell is NULL; ``text`` is the exact value in the source's own text form. A destination that can
+    hold it (Postgres from Postgres) writes it from the text; any other sends the whole row to quarantine.
     """
 
     row: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from syncline.core.partition import ReadPlan
@@ -19,7 +19,7 @@ from syncline.core.stream import StreamName, WriteMode
 __all__ = ["LedgerEntry", "Phase", "Staged", "StreamCheckpoint", "StreamTarget"]
 
 
-class Phase(str, Enum):
+class Phase(StrEnum):
     """Where a stream stands between two runs."""
 
     IDLE = "idle"  #: nothing unfinished; set by the last commit of a plan; next comes READING
@@ -31,8 +31,8 @@ class StreamCheckpoint:
     """A mark in the flow of one stream: everything up to here is at the destination.
 
     ``generation`` counts the whole copies of the stream, ``sequence`` the commits of the ledger. ``position`` is the
-    source's (None: never finished). While ``phase`` is READING, ``plan`` is the unfinished plan, ``write`` what its rows
-    do, ``done`` the ids of its committed partitions. ``schema`` is what the destination was last prepared for.
+    source's (None: never finished). While ``phase`` is READING, ``plan`` is the unfinished plan, ``write`` what its
+    rows do, ``done`` the ids of its committed partitions. ``schema`` is what the destination was last prepared for.
     ``rows`` counts the rows committed of the running plan.
     """
 
@@ -127,9 +127,10 @@ class Staged:
 class StreamTarget:
     """One stream as a destination sees it during one plan; plain data, travels inside tasks.
 
-    ``schema`` is the full schema to hold, our metadata columns included (last). ``primary_key`` is set for MERGE and for
-    a deduped REPLACE (``dedupe``: at the swap keep one row per key, the one with the greatest ``cursor_field``).
-    ``sync_date`` is the UTC date on which the job started, the same for all its attempts. ``constants`` are the metadata
+    ``schema`` is the full schema to hold, our metadata columns included (last). ``primary_key`` is set for MERGE and
+    for a deduped REPLACE (``dedupe``: at the swap keep one row per key, the one with the greatest ``cursor_field``).
+    ``sync_date`` is the UTC date on which the job started, the same for all its attempts. ``constants`` are the
+    metadata
     columns with one value for the whole plan, as text (name -> Postgres/DuckDB/ISO text), for relayed bytes that do not
     carry them. ``dialect`` is the stream's, ``source_namespace`` rules live in the destination's configuration.
     """

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 __all__ = ["POLICY", "ErrorKind", "ErrorPolicy", "SynclineError", "nearest"]
 
 
-class ErrorKind(str, Enum):
+class ErrorKind(StrEnum):
     """Why something failed, said by whoever raised it; decides retry, exit code and HTTP status."""
 
     CONFIG = "config"  #: a person must change a setting
@@ -64,7 +64,9 @@ class SynclineError(Exception):
     by ``raise … from``. None of the three may hold a secret.
     """
 
-    def __init__(self, kind: ErrorKind, message: str, *, hint: str = "", where: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, kind: ErrorKind, message: str, *, hint: str = "", where: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message

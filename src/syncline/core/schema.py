@@ -96,7 +96,8 @@ class Field:
 
     ``type`` is the Arrow carrier. ``native`` is the type as the source prints it (``numeric(15,2)``,
     ``character varying(20)``), meaningful together with the stream's ``dialect``. ``logical`` qualifies a text carrier:
-    ``json``, ``uuid``, ``numeric`` (exact decimal text), ``interval``, ``xml``, ``enum``, ``text`` for other native text.
+    ``json``, ``uuid``, ``numeric`` (exact decimal text), ``interval``, ``xml``, ``enum``, ``text`` for other native
+    text.
     """
 
     name: str

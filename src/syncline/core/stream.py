@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from syncline.core.schema import StreamSchema
@@ -12,7 +12,7 @@ from syncline.core.schema import StreamSchema
 __all__ = ["Catalog", "SelectedStream", "Stream", "StreamName", "SyncMode", "WriteMode"]
 
 
-class SyncMode(str, Enum):
+class SyncMode(StrEnum):
     """How a stream is read and kept, in Airbyte's words."""
 
     FULL_REFRESH_OVERWRITE = "full_refresh_overwrite"
@@ -30,7 +30,7 @@ class SyncMode(str, Enum):
         return self in (SyncMode.FULL_REFRESH_OVERWRITE_DEDUPED, SyncMode.INCREMENTAL_DEDUPED_HISTORY)
 
 
-class WriteMode(str, Enum):
+class WriteMode(StrEnum):
     """What one plan's rows do to the destination; derived from the sync mode and whether it is the first load."""
 
     REPLACE = "replace"  #: a new generation, invisible until it is whole, then swapped in
@@ -62,7 +62,8 @@ class Stream:
 
     ``primary_key`` is empty when there is none. ``cursor_fields`` are columns usable as a cursor, best first;
     ``source_defined_cursor`` means that the source knows by itself what is new (Xmin, files by modification time).
-    ``dialect`` names the type language of the fields' ``native`` (``postgres``), or None. ``kind`` is the source's word:
+    ``dialect`` names the type language of the fields' ``native`` (``postgres``), or None. ``kind`` is the source's
+    word:
     ``table``, ``view``, ``materialized view``, ``partitioned table``, ``file``. ``estimated_rows``/``estimated_bytes``
     are the source's guess for progress, -1 when unknown.
     """
@@ -123,7 +124,7 @@ class Catalog:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectedStream:
-    """A stream as a connection takes it: the schema already narrowed to the chosen columns, mode, key and cursor set."""
+    """A stream as a connection takes it: the schema narrowed to the chosen columns, mode, key and cursor set."""
 
     stream: Stream
     sync_mode: SyncMode

@@ -14,9 +14,10 @@ __all__ = ["ByteQueue"]
 class ByteQueue:
     """Holds batches up to ``limit`` bytes (one batch may exceed it: a row of 100 MB must pass).
 
-    The reader calls :meth:`put` and, at the end, :meth:`finish` with its error or None. The writer iterates; the reader's
-    error is raised there after the batches before it. :meth:`close` by the writer makes further puts fail, which ends the
-    reader.
+    The reader calls :meth:`put` and, at the end, :meth:`finish` with its error or None. The writer iterates; the
+    reader's
+    error is raised there after the batches before it. :meth:`close` by the writer makes further puts fail, which ends
+    the reader.
     """
 
     def __init__(self, limit: int) -> None:

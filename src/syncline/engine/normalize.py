@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ __all__ = ["MetadataColumns", "Normalizer", "metadata_constants", "metadata_fiel
 _UTC_MICROS = pa.timestamp("us", tz="UTC")
 
 
-class MetadataColumns(str, Enum):
+class MetadataColumns(StrEnum):
     """Whose names the metadata columns carry."""
 
     SYNCLINE = "syncline"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from syncline.core.checkpoint import Phase, StreamCheckpoint
 from syncline.core.schema import StreamSchema
@@ -12,7 +12,7 @@ from syncline.core.stream import SyncMode, WriteMode
 __all__ = ["Step", "StepKind", "next_step"]
 
 
-class StepKind(str, Enum):
+class StepKind(StrEnum):
     """How the next plan comes about."""
 
     RESUME = "resume"  #: the ledger's unfinished plan goes on
@@ -34,7 +34,8 @@ def next_step(mode: SyncMode, checkpoint: StreamCheckpoint, schema: StreamSchema
     """Decide for one stream at the start of an attempt. ``schema`` is the one that would be written now.
 
     An unfinished plan is resumed when it can be: its partitions are still meaningful and, for a generation not yet
-    visible, the columns are the same. Otherwise a hidden generation is thrown away and planned anew, which loses nothing.
+    visible, the columns are the same. Otherwise a hidden generation is thrown away and planned anew, which loses
+    nothing.
     """
     if checkpoint.phase is Phase.READING and checkpoint.plan is not None and checkpoint.write is not None:
         started_over = Step(
@@ -69,8 +70,8 @@ def _write_for(mode: SyncMode, checkpoint: StreamCheckpoint) -> WriteMode:
         return WriteMode.MERGE if mode.deduped else WriteMode.APPEND
     if checkpoint.phase is Phase.READING and checkpoint.write is not None:
         return checkpoint.write
-    # The first load in append mode adds to what is there; after a reset the stream is copied anew and swapped in, so that
-    # no row is there twice.
+    # The first load in append mode adds to what is there; after a reset the stream is copied anew and swapped in, so
+    # that no row is there twice.
     if mode is SyncMode.INCREMENTAL_APPEND and checkpoint.generation == 0:
         return WriteMode.APPEND
     return WriteMode.REPLACE

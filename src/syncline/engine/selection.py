@@ -17,8 +17,8 @@ SHORT_MODES = ("full_refresh", "incremental")
 
 @dataclass(frozen=True, kw_only=True)
 class StreamChoice:
-    """A connection's wish for one stream. ``name`` is ``table`` or ``schema.table`` (empty in a default). ``mode`` is one
-    of Airbyte's five or the short ``full_refresh`` / ``incremental``; None takes the connection's default. ``columns``
+    """A connection's wish for one stream. ``name`` is ``table`` or ``schema.table`` (empty in a default). ``mode`` is
+    one of Airbyte's five or the short ``full_refresh`` / ``incremental``; None takes the default. ``columns``
     None takes all; key columns are always taken."""
 
     name: str = ""
@@ -96,7 +96,11 @@ def _selected(stream: Stream, choice: StreamChoice, traits: DestinationTraits) -
     names = list(stream.schema.names)
     key = choice.primary_key if choice.primary_key is not None else stream.primary_key
     cursor = choice.cursor_field
-    for role, columns in (("primary_key", key), ("cursor_field", [cursor] if cursor else []), ("columns", choice.columns or ())):
+    for role, columns in (
+        ("primary_key", key),
+        ("cursor_field", [cursor] if cursor else []),
+        ("columns", choice.columns or ()),
+    ):
         for column in columns:
             if column not in names:
                 near = nearest(column, names)

@@ -17,9 +17,9 @@ __all__ = ["AttemptSpec"]
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptSpec:
-    """``streams`` are the connection's choices (None: all streams, by ``default_mode``). ``sync_date`` is the UTC date on
-    which the job started and ``started_at`` when this attempt did. ``completed`` names streams that an earlier attempt of
-    the same job finished. Secrets stay references."""
+    """``streams`` are the connection's choices (None: all streams, by ``default_mode``). ``sync_date`` is the UTC date
+    on which the job started and ``started_at`` when this attempt did. ``completed`` names streams that an earlier
+    attempt of the same job finished. Secrets stay references."""
 
     connection: str
     source: ConnectorReference

@@ -37,9 +37,7 @@ def target_for(
             hint="set metadata_columns to another style, or leave the column out",
             where={"stream": str(selected.name)},
         )
-    constants = metadata_constants(
-        spec.metadata, extracted_at=spec.started_at, sync_id=sync_id, generation=generation
-    )
+    constants = metadata_constants(spec.metadata, extracted_at=spec.started_at, sync_id=sync_id, generation=generation)
     options: dict[str, object] = {} if constants is not None else {"raw": False}
     return StreamTarget(
         connection=spec.connection,
@@ -97,7 +95,8 @@ class StreamRun:
             return
         self._make_plan()
         failpoint("plan.committed")
-        assert self._target is not None and self._plan is not None
+        assert self._target is not None
+        assert self._plan is not None
         recovered = self._destination.prepare(self._target, self._checkpoint, self._token)
         failpoint("prepare.after")
         waiting = [p for p in self._plan.partitions if p.id not in self._checkpoint.done]
@@ -190,7 +189,8 @@ class StreamRun:
         )
 
     def _take(self, staged: Staged) -> None:
-        assert self._plan is not None and self._target is not None
+        assert self._plan is not None
+        assert self._target is not None
         failpoint("commit.before")
         # Append and merge become visible with each commit. A plan that would start over after a crash must therefore be
         # committed in one act, or its first rows would come twice.

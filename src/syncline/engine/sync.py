@@ -2,8 +2,8 @@
 
     read -> normalize -> write to a stage nobody sees -> seal -> commit -> save state -> acknowledge
 
-Streams are planned one after the other while the partitions of those before are being read; every commit happens here, in
-the coordinator's thread. A stream that fails does not stop the others, but the attempt is then not a success.
+Streams are planned one after the other while the partitions of those before are being read; every commit happens
+here, in the coordinator's thread. A stream that fails does not stop the others, but the attempt is then not a success.
 """
 
 from __future__ import annotations

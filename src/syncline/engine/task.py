@@ -1,7 +1,7 @@
 """One partition's work as a value, and the one function that runs it: read, normalize, write, seal.
 
-A task holds names, configuration and bounds as plain JSON, with secrets by reference; no connection, lock or closure. It
-may run in a thread here or on another machine. Making its result visible is the coordinator's separate, single act.
+A task holds names, configuration and bounds as plain JSON, with secrets by reference; no connection, lock or closure.
+It may run in a thread here or on another machine. Making its result visible is the coordinator's separate, single act.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from syncline.sdk.destination import Destination, Writer, WritesRaw
 from syncline.sdk.reference import ConnectorReference, open_destination, open_source
 from syncline.sdk.source import RawFormat, ReadsRaw, Source
 
-__all__ = ["Cancelled", "PartitionTask", "TaskOutcome", "raw_route", "run_partition"]
+__all__ = ["CancelledError", "PartitionTask", "TaskOutcome", "raw_route", "run_partition"]
 
 #: Batches between reader and writer of one partition: 32 MiB is two to four batches, enough to keep both busy.
 QUEUE_BYTES = 32 << 20
 
 
-class Cancelled(Exception):
+class CancelledError(Exception):
     """The task was asked to stop. Internal to the engine; never reaches a user."""
 
 
@@ -96,7 +96,9 @@ class TaskOutcome:
     seconds: float
 
 
-def raw_route(source: Source, destination: Destination, selected: SelectedStream, target: StreamTarget) -> RawFormat | None:
+def raw_route(
+    source: Source, destination: Destination, selected: SelectedStream, target: StreamTarget
+) -> RawFormat | None:
     """The format in which this stream can go undecoded from this source to this destination, or None."""
     if target.options.get("raw") is False or not isinstance(source, ReadsRaw) or not isinstance(destination, WritesRaw):
         return None
@@ -128,7 +130,7 @@ def run_partition(
             )
     except SynclineError as error:
         failure = error.at(stream=str(task.selected.name), partition=task.partition.id)
-    except Cancelled:
+    except CancelledError:
         failure = SynclineError(ErrorKind.TRANSIENT, "cancelled", where={"stream": str(task.selected.name)})
     except MemoryError:
         failure = SynclineError(
@@ -137,7 +139,7 @@ def run_partition(
             hint="lower the connection's concurrency or the source's batch size",
             where={"stream": str(task.selected.name)},
         )
-    except Exception as error:  # a defect in a connector must not take the other streams with it
+    except Exception as error:  # noqa: BLE001 - a defect in a connector must not take the other streams with it
         failure = SynclineError(
             ErrorKind.INTERNAL,
             f"{type(error).__name__}: {error}",
@@ -166,7 +168,7 @@ class _Counts:
 
     def add(self, rows: int, size: int) -> None:
         if self._stop.is_set():
-            raise Cancelled
+            raise CancelledError
         self.rows += rows
         self.bytes += size
         self.batches += 1
@@ -181,7 +183,10 @@ def _run(task: PartitionTask, counts: _Counts) -> Staged:
     context = ConnectorContext(
         connection=task.target.connection, work_dir=Path(task.work_dir), concurrency=task.concurrency
     )
-    with closing(open_source(task.source, context)) as source, closing(open_destination(task.destination, context)) as dest:
+    with (
+        closing(open_source(task.source, context)) as source,
+        closing(open_destination(task.destination, context)) as dest,
+    ):
         raw = raw_route(source, dest, task.selected, task.target)
         return _relay(task, source, dest, raw, counts) if raw else _convey(task, source, dest, counts)
 
@@ -197,7 +202,10 @@ def _convey(task: PartitionTask, source: Source, destination: Destination, count
     )
     queue = ByteQueue(QUEUE_BYTES)
     reader = threading.Thread(
-        target=_read_into, args=(queue, source, task), name=f"read {task.selected.name} {task.partition.id}", daemon=True
+        target=_read_into,
+        args=(queue, source, task),
+        name=f"read {task.selected.name} {task.partition.id}",
+        daemon=True,
     )
     writer = destination.writer(task.target, task.partition.id, task.token)
     reader.start()
@@ -226,7 +234,7 @@ def _read_into(queue: ByteQueue, source: Source, task: PartitionTask) -> None:
                 if not queue.put(batch):
                     return
         queue.finish()
-    except BaseException as error:  # handed to the writer's side, which raises it
+    except BaseException as error:  # noqa: BLE001 - handed to the writer's side, which raises it
         queue.finish(error)
 
 

@@ -1,7 +1,7 @@
 """One run of a connection at a time on this machine.
 
-An advisory lock held by the process: it goes with the process however that dies. Runs on two machines are not kept apart
-here; there the destination's fencing token refuses the older one's commits, so the result is right either way.
+An advisory lock held by the process: it goes with the process however that dies. Runs on two machines are not kept
+apart here; there the destination's fencing token refuses the older one's commits, so the result is right either way.
 """
 
 from __future__ import annotations

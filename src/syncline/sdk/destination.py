@@ -5,8 +5,8 @@ Order of calls for one stream in one attempt, all in the coordinator except the 
     fence -> prepare -> [ writer: write* seal ]* -> commit (one per partition or more) -> commit(publish=True) -> close
 
 A sealed stage is durable but invisible. ``commit`` makes stages visible (for REPLACE: part of the still hidden
-generation) and advances the ledger **in one act**; it is refused with ``conflict`` when the token or the sequence is not
-the current one. Whatever is not committed when a process dies is garbage that the next ``prepare`` removes.
+generation) and advances the ledger **in one act**; it is refused with ``conflict`` when the token or the sequence is
+not the current one. Whatever is not committed when a process dies is garbage that the next ``prepare`` removes.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Destination(Protocol):
     def traits(self) -> DestinationTraits: ...
 
     def check(self, targets: Sequence[StreamTarget] = ()) -> list[Finding]:
-        """Reachability, rights (by trying, then cleaning up), settings that would hurt, names that collide, columns that
-        cannot be held. Called by ``syncline check`` and before a first sync."""
+        """Reachability, rights (by trying, then cleaning up), settings that would hurt, names that collide, columns
+        that cannot be held. Called by ``syncline check`` and before a first sync."""
         ...
 
     def committed(self, connection: str, stream: StreamName) -> LedgerEntry | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
@@ -12,7 +12,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 __all__ = ["Finding", "Severity", "ensure_no_errors"]
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """How much a finding matters."""
 
     OK = "ok"  #: looked at and right; shown so that the user sees what was checked

@@ -1,7 +1,8 @@
 """References to secrets and settings inside configuration: ``${NAME}``, ``${env:NAME}``, ``${file:/path}``.
 
 They stay as they are in plans, specs and files on disk and are resolved in the process that opens the connector, at the
-last moment. ``$${`` writes a literal ``${``. The placeholders of path formats (:data:`PLACEHOLDERS`) are not references.
+last moment. ``$${`` writes a literal ``${``. The placeholders of path formats (:data:`PLACEHOLDERS`) are not
+references.
 """
 
 from __future__ import annotations
@@ -18,7 +19,20 @@ __all__ = ["PLACEHOLDERS", "PROVIDERS", "resolve"]
 
 #: Names that destinations fill in (Airbyte's path variables); never read from the environment.
 PLACEHOLDERS = frozenset(
-    "NAMESPACE STREAM_NAME SOURCE_NAMESPACE YEAR MONTH DAY HOUR MINUTE SECOND MILLISECOND EPOCH UUID".split()
+    [
+        "NAMESPACE",
+        "STREAM_NAME",
+        "SOURCE_NAMESPACE",
+        "YEAR",
+        "MONTH",
+        "DAY",
+        "HOUR",
+        "MINUTE",
+        "SECOND",
+        "MILLISECOND",
+        "EPOCH",
+        "UUID",
+    ]
 )
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")

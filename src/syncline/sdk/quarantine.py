@@ -18,7 +18,7 @@ def value_text(value: pa.Scalar) -> str | None:
         return None
     kind = value.type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return "\\x" + value.as_py().hex()
+        return f"\\x{value.as_py().hex()}"
     if pa.types.is_nested(kind):
         return "[" + ", ".join(value_text(v) or "NULL" for v in value) + "]" if pa.types.is_list(kind) else str(value)
     try:
@@ -39,9 +39,12 @@ def set_aside(data: pa.RecordBatch, misfits: Sequence[Misfit]) -> tuple[pa.Recor
         by_row.setdefault(m.row, []).append(m)
     rows = []
     for number, found in sorted(by_row.items()):
-        record = {name: value_text(column[number]) for name, column in zip(data.schema.names, data.columns, strict=True)}
+        record = {
+            name: value_text(column[number]) for name, column in zip(data.schema.names, data.columns, strict=True)
+        }
         record.update({m.column: m.text for m in found})
         rows.append(QuarantinedRow(column=found[0].column, reason=found[0].reason, record=record))
-    mask = pa.array([True] * data.num_rows).to_numpy(zero_copy_only=False).copy()
-    mask[list(by_row)] = False
+    mask = [True] * data.num_rows
+    for number in by_row:
+        mask[number] = False
     return data.filter(pa.array(mask)), rows

@@ -46,7 +46,7 @@ def open_destination(reference: ConnectorReference, context: ConnectorContext) -
 
 
 def validated(spec: ConnectorSpec, reference: ConnectorReference, role: Role) -> ConnectorConfig:
-    """The configuration as its model; every problem in one ``config`` error, unknown keys with the nearest known one."""
+    """The configuration as its model; every problem in one ``config`` error, unknown keys with the nearest known."""
     model = spec.config_model()
     try:
         return model.model_validate(resolve(dict(reference.config)))

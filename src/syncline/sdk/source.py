@@ -37,9 +37,10 @@ class Source(Protocol):
     def snapshot(self, selected: SelectedStream) -> ReadPlan:
         """Plan a whole copy of the stream.
 
-        For an incremental mode the plan's ``end`` is the position from which :meth:`read_since` later goes on; rows that
-        arrive while the snapshot runs must be covered by one of the two. Called at the start of a generation. For a plan
-        that is not resumable the source keeps what it needs (an exported snapshot) open until :meth:`close`.
+        For an incremental mode the plan's ``end`` is the position from which :meth:`read_since` later goes on; rows
+        that
+        arrive while the snapshot runs must be covered by one of the two. Called at the start of a generation. For a
+        plan that is not resumable the source keeps what it needs (an exported snapshot) open until :meth:`close`.
         """
         ...
 
@@ -60,7 +61,7 @@ class Source(Protocol):
         ...
 
     def acknowledge(self, selected: SelectedStream, position: Mapping[str, Any]) -> None:
-        """The position is durable at the destination: the source may forget what lies before. May come more than once."""
+        """The position is durable at the destination: the source may forget what lies before. May come again."""
         ...
 
     def close(self) -> None:

@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from syncline.core.stream import Catalog, SelectedStream, WriteMode
 from syncline.core.checkpoint import StreamTarget
+from syncline.core.stream import Catalog, SelectedStream, WriteMode
 from syncline.engine.selection import select_streams
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import new_sync_id, now, target_for
@@ -33,9 +33,7 @@ class Opened:
     def select(self, catalog: Catalog | None = None) -> list[SelectedStream]:
         """What the connection takes of the catalog (discovered when not given)."""
         spec = self.spec
-        return select_streams(
-            catalog or self.source.discover(), spec.choices, spec.default, self.destination.traits
-        )
+        return select_streams(catalog or self.source.discover(), spec.choices, spec.default, self.destination.traits)
 
     def target(self, selected: SelectedStream, generation: int = 1) -> StreamTarget:
         """The destination's view of the stream as its next whole copy would have it."""

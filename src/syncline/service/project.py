@@ -230,7 +230,9 @@ def _connections(file: ProjectFile, path: Path) -> dict[str, Connection]:
                     f"connection {name!r} names {role} {wanted!r}, which is not under {role}s",
                     hint=f"did you mean {near!r}?" if near else f"{role}s has: {', '.join(known) or 'nothing'}",
                 )
-        found[name] = _connection(name, file.sources[block.source], file.destinations[block.destination], block, file.security)
+        found[name] = _connection(
+            name, file.sources[block.source], file.destinations[block.destination], block, file.security
+        )
     return found
 
 

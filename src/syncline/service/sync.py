@@ -51,7 +51,8 @@ def sync_connection(
 ) -> SyncOutcome:
     """Run one job: attempts until success, or an error that trying again cannot mend.
 
-    Raises ``conflict`` when another process of this machine is syncing the connection. Other errors are in the result."""
+    Raises ``conflict`` when another process of this machine is syncing the connection. Other errors are in the
+    result."""
     sync_id = new_sync_id()
     started = now()
     folder = settings.runs(connection.name) / sync_id

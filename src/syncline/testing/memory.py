@@ -1,7 +1,7 @@
 """A source and a destination in memory: the contracts in their plainest form, for tests of the engine.
 
-Both keep their world in a process-wide :class:`World` named in their configuration, so that objects made anew from plain
-data (as tasks do) meet the same tables.
+Both keep their world in a process-wide :class:`World` named in their configuration, so that objects made anew from
+plain data (as tasks do) meet the same tables.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ __all__ = ["MemoryConfig", "MemoryDestination", "MemorySource", "World", "regist
 
 @dataclass
 class World:
-    """Everything that the memory connectors hold. ``tables`` are the source's rows as dicts, ``visible`` the destination's
-    by stream. ``trip`` is called with a place's name and may raise: the fault injection of tests."""
+    """Everything that the memory connectors hold. ``tables`` are the source's rows as dicts, ``visible`` those of the
+    destination by stream. ``trip`` is called with a place's name and may raise: the fault injection of tests."""
 
     schemas: dict[str, StreamSchema] = field(default_factory=dict)
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -67,9 +67,9 @@ class MemoryConfig(ConnectorConfig):
 
 
 class MemorySource:
-    """Reads ``World.tables``; partitions are row ranges of a copy fixed at planning; the cursor is any comparable column."""
+    """Reads ``World.tables``; partitions are row ranges of a copy fixed at planning; any column is a cursor."""
 
-    _plans: dict[str, list[dict[str, Any]]] = {}  # noqa: RUF012 - shared on purpose: survives the objects, like a database
+    _plans: dict[str, list[dict[str, Any]]] = {}  # noqa: RUF012 - shared on purpose: survives the objects
 
     def __init__(self, config: MemoryConfig, context: ConnectorContext) -> None:
         self._world = world(config.world)
@@ -81,7 +81,12 @@ class MemorySource:
         w = self._world
         return Catalog(
             streams=tuple(
-                Stream(name=StreamName(name=n), schema=w.schemas[n], primary_key=w.keys[n], cursor_fields=w.schemas[n].names)
+                Stream(
+                    name=StreamName(name=n),
+                    schema=w.schemas[n],
+                    primary_key=w.keys[n],
+                    cursor_fields=w.schemas[n].names,
+                )
                 for n in sorted(w.tables)
             )
         )
@@ -108,7 +113,11 @@ class MemorySource:
         cursor = selected.cursor_field
         end = max((r[cursor] for r in rows), default=last) if cursor else None
         return ReadPlan(
-            id=plan_id, partitions=partitions, end={"cursor": end}, resumable=self._world.resumable, estimated_rows=len(rows)
+            id=plan_id,
+            partitions=partitions,
+            end={"cursor": end},
+            resumable=self._world.resumable,
+            estimated_rows=len(rows),
         )
 
     def read(self, selected: SelectedStream, partition: Partition) -> Iterator[Batch]:

@@ -131,7 +131,9 @@ PLACES = ["snapshot", "read p0", "read p1 batch", "read p2", "seal p0", "seal p2
 
 
 @pytest.mark.parametrize("resumable", [True, False])
-@pytest.mark.parametrize("mode", ["full_refresh_overwrite", "full_refresh_append", "incremental_append", "incremental_deduped_history"])
+@pytest.mark.parametrize(
+    "mode", ["full_refresh_overwrite", "full_refresh_append", "incremental_append", "incremental_deduped_history"]
+)
 def test_faults_anywhere_lose_and_double_nothing(name: str, tmp_path: Path, mode: str, resumable: bool) -> None:
     """An error at the n-th passing of each place; then runs without faults must give the exact rows."""
     for number, (place, nth) in enumerate(itertools.product(PLACES, (1, 2, 3, 4))):

@@ -1,7 +1,7 @@
 """The executor of one machine: threads in the attempt's process.
 
-The work of a partition is done by native code that releases the interpreter lock (COPY decoding, Arrow, Parquet, DuckDB),
-so threads give the parallelism of processes without copying batches between them.
+The work of a partition is done by native code that releases the interpreter lock (COPY decoding, Arrow, Parquet,
+DuckDB), so threads give the parallelism of processes without copying batches between them.
 """
 
 from __future__ import annotations
