@@ -1,9 +1,164 @@
-"""``syncline demo``."""
+"""``syncline demo``: the main job on a Postgres of our own, with the very commands that a user would type."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 __all__ = ["demo"]
 
+#: An ERP in small: three master tables and 500,000 orders; some awkward values in each.
+_TABLES = """
+CREATE TABLE erp_cust_az12 (
+  cid text PRIMARY KEY, bdate date, gen text, email text, credit_limit numeric(12,2),
+  updated_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE erp_loc_a101 (cid text PRIMARY KEY, cntry text, updated_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE erp_px_cat_g1v2 (
+  id text PRIMARY KEY, cat text, subcat text, maintenance boolean, updated_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE orders (
+  order_id bigint PRIMARY KEY, cid text NOT NULL, product_id text NOT NULL, quantity integer NOT NULL,
+  amount numeric(12,2) NOT NULL, tags text[], details jsonb, note text, ordered_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO erp_cust_az12 (cid, bdate, gen, email, credit_limit, updated_at)
+SELECT 'NAS' || lpad(g::text, 8, '0'), date '1940-01-01' + (g * 37 % 25000),
+       (ARRAY['Male', 'Female', '', NULL])[1 + g % 4],
+       CASE WHEN g % 50 = 0 THEN NULL ELSE 'customer' || g || '@example.com' END, (g % 10000) / 3.0,
+       now() - interval '30 days' + g * interval '1 minute'
+FROM generate_series(1, 20000) g;
+INSERT INTO erp_loc_a101 (cid, cntry, updated_at)
+SELECT 'NAS' || lpad(g::text, 8, '0'),
+       (ARRAY['Germany', 'DE', 'United States', 'USA', 'Österreich', '日本', ''])[1 + g % 7],
+       now() - interval '30 days' + g * interval '1 minute'
+FROM generate_series(1, 20000) g;
+INSERT INTO erp_px_cat_g1v2 (id, cat, subcat, maintenance, updated_at)
+SELECT 'P' || g, (ARRAY['Bikes', 'Components', 'Clothing', 'Accessories'])[1 + g % 4], 'Sub ' || g % 37, g % 3 = 0,
+       now() - interval '30 days'
+FROM generate_series(1, 1000) g;
+INSERT INTO orders (order_id, cid, product_id, quantity, amount, tags, details, note, ordered_at, updated_at)
+SELECT g, 'NAS' || lpad((1 + g * 7919 % 20000)::text, 8, '0'), 'P' || 1 + g % 1000, 1 + g % 9, (g % 100000) / 7.0,
+       CASE g % 3 WHEN 0 THEN ARRAY['web', 'promo'] WHEN 1 THEN ARRAY[]::text[] END,
+       jsonb_build_object('channel', g % 5, 'gift', g % 2 = 0),
+       CASE g % 4 WHEN 0 THEN '' WHEN 1 THEN NULL ELSE 'line 1' || chr(10) || 'line 2, "quoted"' END,
+       now() - interval '30 days' + g * interval '5 seconds', now() - interval '30 days' + g * interval '5 seconds'
+FROM generate_series(1, 500000) g;
+CREATE INDEX ON erp_cust_az12 (updated_at);
+CREATE INDEX ON erp_loc_a101 (updated_at);
+CREATE INDEX ON erp_px_cat_g1v2 (updated_at);
+CREATE INDEX ON orders (updated_at);
+ANALYZE;
+"""
 
-def demo() -> None:
-    """demo."""
+_CHANGES = """
+UPDATE orders SET amount = amount + 1, updated_at = now() WHERE order_id % 50 = 0;
+INSERT INTO orders (order_id, cid, product_id, quantity, amount, ordered_at)
+SELECT g, 'NAS00000001', 'P1', 1, 9.99, now() FROM generate_series(500001, 505000) g;
+UPDATE erp_cust_az12 SET credit_limit = 0, updated_at = now() WHERE cid LIKE '%7';
+INSERT INTO erp_loc_a101 (cid, cntry) VALUES ('NAS99999999', 'Deutschland');
+"""
+
+_PROJECT = """\
+# The demo's project: one source, two destinations. The password comes from the environment.
+sources:
+  erp:
+    type: postgres
+    config:
+      host: 127.0.0.1
+      port: {port}
+      database: erp
+      username: postgres
+      password: ${{ERP_PASSWORD}}
+      schemas: ["public"]
+
+destinations:
+  lake:
+    type: local
+    config:
+      path: {folder}/lake
+      path_prefix: bronze/erp/
+      format:
+        file_type: Parquet
+        compression: SNAPPY
+      partitioning:
+        - field_name: _sync_date
+          type: DATE
+  warehouse:
+    type: duckdb
+    config:
+      path: {folder}/warehouse.duckdb
+
+connections:
+  erp-to-lake:
+    source: erp
+    destination: lake
+    mode: incremental_append
+    cursor_field: updated_at
+  erp-to-warehouse:
+    source: erp
+    destination: warehouse
+    mode: incremental_deduped_history
+    cursor_field: updated_at
+"""
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--dir", help="Where to leave lake and warehouse.")] = Path("demo-data"),
+) -> None:
+    """Replicate a small ERP from an embedded Postgres into a Parquet lake and DuckDB, change it, go on, verify."""
+    import os
+    import shutil
+
+    from syncline.core.errors import ErrorKind, SynclineError
+    from syncline.testing.postgres_server import PostgresUnavailableError, start_postgres
+
+    began = time.monotonic()
+    marker = folder / ".syncline-demo"
+    if folder.exists():
+        if not marker.exists():
+            raise SynclineError(ErrorKind.CONFLICT, f"{folder} exists and is not a demo's", hint="give another --dir")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    marker.touch()
+    project = folder / "erp.yaml"
+    try:
+        server = start_postgres()
+    except PostgresUnavailableError as error:
+        raise SynclineError(ErrorKind.CONFIG, str(error), hint="pip install 'syncline[demo]'") from error
+    with server:
+        server.create_database("erp")
+        _say("A Postgres with a small ERP: 3 master tables and 500,000 orders")
+        server.execute(_TABLES, dbname="erp")
+        project.write_text(_PROJECT.format(port=server.port, folder=folder), encoding="utf-8")
+        environment = {
+            **os.environ,
+            "ERP_PASSWORD": str(server.params("erp")["password"]),
+            "SYNCLINE_HOME": str(folder / "home"),
+        }
+        _run("First sync: everything, into a Parquet lake and a DuckDB file", ["sync", str(project)], environment)
+        _say("Meanwhile at the source: 10,000 orders updated, 5,000 new, 2,000 customers changed")
+        server.execute(_CHANGES, dbname="erp")
+        _run("Second sync: only what changed", ["sync", str(project)], environment)
+        _run("Is the copy right? Compare both ends by content", ["verify", str(project)], environment)
+    _say(f"Done in {time.monotonic() - began:.0f} s. Look at {folder}/lake and {folder}/warehouse.duckdb. With yours:")
+    print("  1. syncline init my.yaml                  writes a project file: fill in your database")
+    print("  2. syncline check my.yaml                 says what is missing, in your server's own terms")
+    print("  3. syncline sync my.yaml && syncline verify my.yaml")
+
+
+def _say(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def _run(title: str, arguments: list[str], environment: dict[str, str]) -> None:
+    _say(title)
+    print(f"$ syncline {' '.join(arguments)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", "syncline", *arguments], env=environment, check=False).returncode
+    if code != 0:
+        raise typer.Exit(code)
