@@ -44,7 +44,8 @@ _DESTINATIONS = {
     "    format:\n      file_type: Parquet\n      compression: SNAPPY\n"
     "    partitioning:\n      - field_name: _sync_date\n        type: DATE\n",
     "s3": "  type: s3\n  config:\n    bucket: my-data-lake\n    path_prefix: bronze/\n"
-    "    format:\n      file_type: Parquet\n      compression: SNAPPY\n    partitioning:\n      - field_name: _sync_date\n        type: DATE\n",
+    "    format:\n      file_type: Parquet\n      compression: SNAPPY\n"
+    "    partitioning:\n      - field_name: _sync_date\n        type: DATE\n",
     "postgres": "  type: postgres\n  config:\n    host: warehouse-host\n    database: warehouse\n    schema: staging\n"
     "    username: ${WAREHOUSE_USER}\n    password: ${WAREHOUSE_PASSWORD}\n",
 }
