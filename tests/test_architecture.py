@@ -35,6 +35,7 @@ FLOORS = {
     "api": 7,
     "cli": 7,
     "testing": 8,
+    "__main__": 8,
 }
 
 # What a room may import although the floors forbid it, and why.
@@ -83,7 +84,7 @@ def violations(path: str, text: str) -> list[str]:
         else:
             found += [f"{where}: {reason}" for reason in _against_homes(module, imported.split(".")[0])]
     if path.endswith("__init__.py"):
-        found += [f"{path}: {reason}" for reason in _against_exports(tree)]
+        found += [f"{path}: {reason}" for reason in _against_exports(module, tree)]
     return found
 
 
@@ -161,9 +162,11 @@ def _against_homes(module: str, library: str) -> Iterator[str]:
         yield f"{here} is the standard library and {', '.join(sorted(OUTSIDE[here]))}, not {library}"
 
 
-def _against_exports(tree: ast.Module) -> Iterator[str]:
-    """An `__init__` only exposes; what it exposes is in `__all__`, all of it, sorted."""
+def _against_exports(module: str, tree: ast.Module) -> Iterator[str]:
+    """An `__init__` only exposes; what it takes from its own package or makes is in `__all__`, all of it, sorted."""
+    package = f"syncline.{module}".removesuffix(".")
     public: set[str] = set()
+    used: set[str] = set()  # from elsewhere: may be exposed, need not
     exported: list[str] | None = None
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
@@ -171,10 +174,10 @@ def _against_exports(tree: ast.Module) -> Iterator[str]:
                 continue  # a module's own __getattr__ and __dir__
             yield f"an __init__ only exposes: {node.name} is defined elsewhere"
         elif isinstance(node, ast.ImportFrom):
-            if node.module != "__future__":
-                public |= {alias.asname or alias.name for alias in node.names}
+            into = public if _within(node.module or "", package) else used
+            into |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            public |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+            used |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 name = ast.unparse(target)
@@ -192,8 +195,8 @@ def _against_exports(tree: ast.Module) -> Iterator[str]:
         yield f"__all__ is not sorted: {', '.join(sorted(exported, key=_export_order))}"
     if public - set(exported):
         yield f"__all__ lacks {', '.join(sorted(public - set(exported)))}"
-    if set(exported) - public:
-        yield f"__all__ names what is not here: {', '.join(sorted(set(exported) - public))}"
+    if absent := set(exported) - public - used:
+        yield f"__all__ names what is not here: {', '.join(sorted(absent))}"
 
 
 def _export_order(name: str) -> tuple[int, str]:
@@ -329,6 +332,7 @@ def test_a_planted_violation_is_caught(path: str, text: str, reason: str) -> Non
             "syncline/testing/x.py",
             "import moto, psycopg\nfrom syncline.connectors.postgres.source import PostgresSource",
         ),
+        ("syncline/connectors/s/__init__.py", "from syncline.sdk.x import S\n__all__ = ['SOURCE']\nSOURCE = S()"),
         ("syncline/core/__init__.py", '"""Words."""\nfrom syncline.core.x import B, C, a\n__all__ = ["B", "C", "a"]'),
     ],
 )
