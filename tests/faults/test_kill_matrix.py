@@ -1,0 +1,168 @@
+"""Zero lost, zero doubled: the sync killed at every named step, for each destination and mode, and at random moments.
+
+``SYNCLINE_KILL_ROUNDS`` multiplies the rounds (default 1: some 300 kills). The figures are printed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pytest
+
+from syncline.core.failpoints import FAILPOINTS
+from syncline.testing.postgres_server import PostgresServer
+from syncline.testing.s3_server import S3Server
+from syncline.testing.zygote import Zygote
+from tests.faults.kill_matrix import COLUMNS, PRELOAD, Row, Scenario, Source, Tally, Target
+
+pytestmark = pytest.mark.faults
+
+ROUNDS = int(os.environ.get("SYNCLINE_KILL_ROUNDS", "1"))
+SEED = int(os.environ.get("SYNCLINE_KILL_SEED", "20261121"))
+MODES = {
+    "postgres": (
+        "full_refresh_overwrite",
+        "full_refresh_append",
+        "full_refresh_overwrite_deduped",
+        "incremental_append",
+        "incremental_deduped_history",
+    ),
+    "duckdb": (
+        "full_refresh_overwrite",
+        "full_refresh_append",
+        "full_refresh_overwrite_deduped",
+        "incremental_append",
+        "incremental_deduped_history",
+    ),
+    "local": ("full_refresh_overwrite", "full_refresh_append", "incremental_append"),
+    "s3": ("full_refresh_overwrite", "full_refresh_append", "incremental_append"),
+}
+CASES = [(d, m, "keyed") for d, modes in MODES.items() for m in modes]
+CASES += [("postgres", "full_refresh_overwrite", "keyless"), ("duckdb", "incremental_append", "keyless")]
+CASES += [("local", "full_refresh_append", "keyless"), ("s3", "full_refresh_overwrite", "keyless")]
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote(PRELOAD) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def total() -> Iterator[Tally]:
+    tally = Tally()
+    yield tally
+    print(f"\nkill matrix: {tally}")
+
+
+@pytest.mark.parametrize(("destination", "mode", "table"), CASES)
+def test_killed_at_every_step(
+    destination: str,
+    mode: str,
+    table: str,
+    tmp_path: Path,
+    postgres_server: PostgresServer,
+    request: pytest.FixtureRequest,
+    zygote: Zygote,
+    total: Tally,
+) -> None:
+    chance = random.Random(f"{SEED} {destination} {mode} {table}")
+    database = postgres_server.create_database()
+    source = Source(dsn=postgres_server.dsn(database), rows=600, random=chance)
+    source.create()
+    target = _target(destination, tmp_path, postgres_server, request)
+    scenario = Scenario(zygote, source, target, mode, table, tmp_path)
+    for _ in range(ROUNDS):
+        points: list[str] = [*FAILPOINTS, "commit.inside:2", "commit.after:2", "seal.after:2", "read.first:2"]
+        chance.shuffle(points)
+        while points:
+            several = [points.pop() for _ in range(min(len(points), chance.randint(1, 4)))]
+            scenario.round(several, total)
+        scenario.round([chance.uniform(0.02, 0.6) for _ in range(3)], total)
+
+
+def _target(
+    destination: str, tmp_path: Path, postgres_server: PostgresServer, request: pytest.FixtureRequest
+) -> Target:
+    if destination == "postgres":
+        return _postgres(postgres_server)
+    if destination == "duckdb":
+        return _duckdb(tmp_path / "warehouse.duckdb")
+    if destination == "local":
+        return _files("local", {"path": str(tmp_path / "lake")}, pafs.LocalFileSystem(), str(tmp_path / "lake"))
+    server: S3Server = request.getfixturevalue("s3_server")
+    bucket: str = request.getfixturevalue("s3_bucket")
+    config = {
+        "bucket": bucket,
+        "s3_bucket_region": "us-east-1",
+        "s3_endpoint": server.endpoint,
+        "access_key_id": server.access_key,
+        "secret_access_key": server.secret_key,
+        "path_prefix": "lake/",
+    }
+    files = pafs.S3FileSystem(
+        endpoint_override=server.endpoint,
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        region="us-east-1",
+        scheme="http",
+    )
+    return _files("s3", config, files, f"{bucket}/lake")
+
+
+def _postgres(server: PostgresServer) -> Target:
+    database = server.create_database()
+    dsn = server.dsn(database)
+    params: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(dsn)
+
+    def read(table: str) -> Iterable[tuple[Row, int]]:
+        with psycopg.connect(dsn) as connection:
+            if connection.execute("SELECT to_regclass(%s)", (f"public.{table}",)).fetchone() == (None,):
+                return []
+            rows = connection.execute(f"SELECT {', '.join(COLUMNS)}, _syncline_generation FROM {table}").fetchall()
+        return [(row[:-1], row[-1]) for row in rows]
+
+    config = {
+        "host": params["host"],
+        "port": int(params["port"]),
+        "database": database,
+        "username": params["user"],
+        "password": params["password"],
+    }
+    return Target(name="postgres", type="postgres", config=config, read=read)
+
+
+def _duckdb(path: Path) -> Target:
+    def read(table: str) -> Iterable[tuple[Row, int]]:
+        if not path.exists():
+            return []
+        with duckdb.connect(str(path), read_only=True) as connection:
+            known = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchone()
+            if known is None:
+                return []
+            query = f"SELECT {', '.join(COLUMNS)}, _syncline_generation FROM {table}"
+            return [(row[:-1], row[-1]) for row in connection.execute(query).fetchall()]
+
+    return Target(name="duckdb", type="duckdb", config={"path": str(path)}, read=read)
+
+
+def _files(kind: str, config: dict[str, Any], files: pafs.FileSystem, root: str) -> Target:
+    def read(table: str) -> Iterable[tuple[Row, int]]:
+        selector = pafs.FileSelector(f"{root}/{table}", recursive=True, allow_not_found=True)
+        paths = [f.path for f in files.get_file_info(selector) if f.path.endswith(".parquet")]
+        if not paths:
+            return []
+        # Readers of the bare directory converge: while a publish is unfinished they may see both generations, so the
+        # newest file set is judged only through what the directory holds after the next run; see docs/destinations.
+        data = ds.dataset(paths, filesystem=files, format="parquet").to_table([*COLUMNS, "_syncline_generation"])
+        return [(tuple(r[c] for c in COLUMNS), r["_syncline_generation"]) for r in data.to_pylist()]
+
+    return Target(name=kind, type=kind, config=config, read=read)
