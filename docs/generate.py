@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import typer
+from syncline.testing.type_matrix import matrix_page
 
 from syncline.cli.main import app
 from syncline.core.errors import POLICY, ErrorKind
 from syncline.sdk.connector import ConnectorSpec, Role, connectors
 from syncline.service.project import project_json_schema
-from syncline.testing.type_matrix import matrix_page
 
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/generate.py (make docs); change the code it describes. -->\n\n"
@@ -133,7 +133,7 @@ def main() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or target.read_text(encoding="utf-8") != text:
             target.write_text(text, encoding="utf-8")
-            print(f"wrote docs/{path}")
+            sys.stdout.write(f"wrote docs/{path}\n")
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ class Scenario:
         if complete:
             _same(seen, now, where, complete=True)
         else:
-            # Readers of a bare directory may see two generations while a publish is unfinished, never a row twice in one.
+            # While a publish is unfinished, readers of a bare directory may see two generations, never a row twice in one.
             assert max(Counter(rows).values(), default=0) <= 1, ("doubled", where)
 
 

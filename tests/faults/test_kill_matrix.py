@@ -16,12 +16,12 @@ import psycopg
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
+from tests.faults.kill_matrix import COLUMNS, PRELOAD, Row, Scenario, Source, Tally, Target
 
 from syncline.core.failpoints import FAILPOINTS
 from syncline.testing.postgres_server import PostgresServer
 from syncline.testing.s3_server import S3Server
 from syncline.testing.zygote import Zygote
-from tests.faults.kill_matrix import COLUMNS, PRELOAD, Row, Scenario, Source, Tally, Target
 
 pytestmark = pytest.mark.faults
 
