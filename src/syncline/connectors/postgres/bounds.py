@@ -1,0 +1,167 @@
+"""Conditions on rows as plain JSON, and the SQL that they stand for.
+
+A partition's ``bounds`` are ``{"where": [condition, …]}``, all of which hold for its rows, and for one that shares an
+exported snapshot also ``snapshot`` and ``until`` (seconds since 1970 at which its age is used up). Values are the
+server's own text, cast back by the server, so that every type and every value (infinity, BC, NaN) goes there and back
+unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg import sql as compose
+
+__all__ = ["Condition", "in_set", "is_not_null", "is_null", "key_range", "literals", "pages", "seen", "unseen", "where"]
+
+Condition = Mapping[str, Any]
+
+
+def key_range(
+    columns: Sequence[str],
+    casts: Sequence[str],
+    *,
+    low: Sequence[str] | None = None,
+    high: Sequence[str] | None = None,
+    low_open: bool = False,
+    high_closed: bool = False,
+    or_null: bool = False,
+) -> Condition:
+    """``low <= columns < high``, compared as rows. ``low_open``: ``low`` itself is outside; ``high_closed``: ``high``
+    itself is inside; ``or_null``: also rows whose (single) column is NULL."""
+    return {
+        "op": "range",
+        "columns": list(columns),
+        "casts": list(casts),
+        "low": None if low is None else list(low),
+        "high": None if high is None else list(high),
+        "low_open": low_open,
+        "high_closed": high_closed,
+        "or_null": or_null,
+    }
+
+
+def pages(low: int, high: int | None) -> Condition:
+    """Rows that lie in pages ``low`` to ``high`` (without it); to the end for None. Only under one shared snapshot."""
+    return {"op": "pages", "low": low, "high": high}
+
+
+def is_null(column: str) -> Condition:
+    return {"op": "null", "column": column}
+
+
+def is_not_null(column: str) -> Condition:
+    return {"op": "not_null", "column": column}
+
+
+def in_set(
+    columns: Sequence[str], casts: Sequence[str], values: Sequence[Sequence[str]], *, outside: bool = False
+) -> Condition:
+    """Rows whose (never NULL) columns are one of ``values``, or with ``outside`` none of them."""
+    return {
+        "op": "in",
+        "columns": list(columns),
+        "casts": list(casts),
+        "values": [list(v) for v in values],
+        "outside": outside,
+    }
+
+
+def seen(snapshot: str, reference: int) -> Condition:
+    """Rows whose present version was written by a transaction that ``snapshot`` saw. ``reference``: a 64-bit
+    transaction id of the time of planning, from which the 32 bits that a row keeps are completed."""
+    return {"op": "seen", "snapshot": snapshot, "reference": reference}
+
+
+def unseen(snapshot: str, reference: int) -> Condition:
+    """Rows whose present version was written by a transaction that ``snapshot`` did not see."""
+    return {"op": "unseen", "snapshot": snapshot, "reference": reference}
+
+
+def where(conditions: Sequence[Condition]) -> compose.Composable:
+    """`` WHERE …``, or nothing when there are no conditions."""
+    if not conditions:
+        return compose.SQL("")
+    return compose.SQL(" WHERE ") + compose.SQL(" AND ").join(_one(c) for c in conditions)
+
+
+def _one(condition: Condition) -> compose.Composable:
+    match condition["op"]:
+        case "range":
+            return _range(condition)
+        case "pages":
+            return _pages(condition)
+        case "null":
+            return compose.SQL("{} IS NULL").format(compose.Identifier(condition["column"]))
+        case "not_null":
+            return compose.SQL("{} IS NOT NULL").format(compose.Identifier(condition["column"]))
+        case "in":
+            return _in(condition)
+        case "seen":
+            return _visible(condition)
+        case "unseen":
+            return compose.SQL("NOT {}").format(_visible(condition))
+        case other:
+            raise ValueError(f"unknown condition {other!r}")
+
+
+def literals(casts: Sequence[str], values: Sequence[str]) -> list[compose.Composable]:
+    """Server text as values of their types. Casts come from the catalogue, printed and quoted by ``format_type``."""
+    return [
+        compose.SQL("{}::{}").format(compose.Literal(value), compose.SQL(cast))
+        for cast, value in zip(casts, values, strict=True)
+    ]
+
+
+def _row(parts: Sequence[compose.Composable]) -> compose.Composable:
+    """A single value stays bare: the planner knows more about it than about a row of one."""
+    return parts[0] if len(parts) == 1 else compose.SQL("({})").format(compose.SQL(", ").join(parts))
+
+
+def _range(condition: Condition) -> compose.Composable:
+    columns = _row([compose.Identifier(c) for c in condition["columns"]])
+    parts = []
+    for bound, operator in (
+        (condition["low"], " > " if condition["low_open"] else " >= "),
+        (condition["high"], " <= " if condition["high_closed"] else " < "),
+    ):
+        if bound is not None:
+            parts.append(columns + compose.SQL(operator) + _row(literals(condition["casts"], bound)))
+    inside = compose.SQL(" AND ").join(parts) if parts else compose.SQL("true")
+    if condition["or_null"]:
+        return compose.SQL("(({}) OR {} IS NULL)").format(inside, columns)
+    return compose.SQL("({})").format(inside)
+
+
+def _pages(condition: Condition) -> compose.Composable:
+    low, high = int(condition["low"]), condition["high"]
+    text = f"ctid >= '({low},0)'::pg_catalog.tid"
+    if high is not None:
+        text += f" AND ctid < '({int(high)},0)'::pg_catalog.tid"
+    return compose.SQL(text)
+
+
+def _in(condition: Condition) -> compose.Composable:
+    if not condition["values"]:
+        return compose.SQL("true" if condition["outside"] else "false")
+    columns = _row([compose.Identifier(c) for c in condition["columns"]])
+    values = compose.SQL(", ").join(_row(literals(condition["casts"], v)) for v in condition["values"])
+    return compose.SQL("{} {} ({})").format(columns, compose.SQL("NOT IN" if condition["outside"] else "IN"), values)
+
+
+#: A row keeps 32 bits of the id of the transaction that wrote it. The distance from a 64-bit id of now, taken as a
+#: signed number of 32 bits, gives the rest. Ids 1 and 2 mark rows of long ago. A row written more than 2^31
+#: transactions ago seems to lie ahead: it counts as not seen, so that it is read too often and never too rarely.
+_FULL_ID = (
+    "CASE WHEN xmin::pg_catalog.text::pg_catalog.int8 < 3 THEN 3 ELSE"
+    " GREATEST({reference} - (((({reference} - xmin::pg_catalog.text::pg_catalog.int8) + 2147483648) & 4294967295)"
+    " - 2147483648), 3) END"
+)
+
+
+def _visible(condition: Condition) -> compose.Composable:
+    full = _FULL_ID.format(reference=f"{int(condition['reference'])}::pg_catalog.int8")
+    return compose.SQL("pg_catalog.txid_visible_in_snapshot(" + full + ", {}::pg_catalog.txid_snapshot)").format(
+        compose.Literal(condition["snapshot"])
+    )

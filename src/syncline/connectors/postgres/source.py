@@ -1,0 +1,164 @@
+"""The Postgres source: see :class:`syncline.sdk.source.Source` for the protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from syncline.connectors.postgres.bounds import Condition
+from syncline.connectors.postgres.catalog import (
+    Relation,
+    Server,
+    Tree,
+    describe,
+    load_relations,
+    server_of,
+    tree_of,
+)
+from syncline.connectors.postgres.config import PostgresSourceConfig
+from syncline.connectors.postgres.planning import Cut, cut, page_cut, plan_id, relation_name, wants_shared_snapshot
+from syncline.connectors.postgres.reading import RawPartition, read_partition
+from syncline.connectors.postgres.selection import selected_relations
+from syncline.connectors.postgres.transaction import SessionMaker, begin, catalog_names
+from syncline.core.batch import Batch
+from syncline.core.errors import ErrorKind, SynclineError
+from syncline.core.partition import Partition, ReadPlan
+from syncline.core.stream import Catalog, SelectedStream, Stream, StreamName
+from syncline.sdk.connector import ConnectorContext
+from syncline.sdk.findings import Finding
+from syncline.sdk.source import RawFormat
+
+if TYPE_CHECKING:
+    from syncline.connectors.postgres.connection import Session
+
+__all__ = ["PostgresSource"]
+
+
+class PostgresSource:
+    """Reads one database. Planning uses one session at a time; each :meth:`read` has its own."""
+
+    def __init__(self, config: PostgresSourceConfig, context: ConnectorContext) -> None:
+        self._config = config
+        self._concurrency = config.concurrency or context.concurrency
+        self._maker = SessionMaker(config=config, connection=context.connection, work_dir=context.work_dir)
+        self._xmin = config.replication_method.method == "Xmin"
+        self._snapshots: dict[StreamName, Session] = {}  # sessions that hold an exported snapshot
+
+    def check(self, selection: Sequence[SelectedStream] = ()) -> list[Finding]:
+        return []
+
+    def discover(self) -> Catalog:
+        with self._maker.open() as session, catalog_names(session, self._config):
+            relations = selected_relations(load_relations(session, self._config.schemas), self._config)
+        return Catalog(streams=tuple(self._stream(r) for r in relations if r.readable))
+
+    def snapshot(self, selected: SelectedStream) -> ReadPlan:
+        with self._maker.open(stream=str(selected.name)) as session:
+            _, relation, tree = self._look(session, selected.name)
+            if wants_shared_snapshot(session, self._config, relation, tree):
+                return self._shared(selected, relation, tree)
+            begin(session, self._config)
+            done = cut(session, self._config, relation, tree, self._concurrency)
+            session.execute("COMMIT")
+        return self._plan(done, tree, end={})
+
+    def read_since(self, selected: SelectedStream, position: Mapping[str, object]) -> ReadPlan:
+        raise NotImplementedError
+
+    def read(self, selected: SelectedStream, partition: Partition) -> Iterator[Batch]:
+        return read_partition(self._maker, selected, partition)
+
+    def raw_format(self, selected: SelectedStream) -> RawFormat | None:
+        fields = selected.stream.schema.fields
+        if any(not _relayable(f.native or "") and f.logical != "enum" for f in fields):
+            return None
+        return RawFormat(name="postgres-copy-binary", columns=tuple((f.name, f.native or "") for f in fields))
+
+    def read_raw(self, selected: SelectedStream, partition: Partition) -> RawPartition:
+        return RawPartition(self._maker, selected, partition)
+
+    def acknowledge(self, selected: SelectedStream, position: Mapping[str, object]) -> None:
+        self._release(selected.name)
+
+    def close(self) -> None:
+        for name in list(self._snapshots):
+            self._release(name)
+
+    # -- within ----------------------------------------------------------------------------------------------------
+
+    def _stream(self, relation: Relation) -> Stream:
+        rows = int(relation.estimated_rows) if relation.estimated_rows > 0 else -1
+        own_cursor = self._xmin and relation.relkind in "rp"
+        return Stream(
+            name=relation.name,
+            schema=relation.schema,
+            primary_key=relation.readable_key,
+            cursor_fields=() if own_cursor else relation.cursor_candidates(self._config.cursor),
+            source_defined_cursor=own_cursor,
+            incremental=own_cursor if self._xmin else True,
+            dialect="postgres",
+            kind=relation.kind,
+            estimated_rows=rows,
+            estimated_bytes=relation.pages * 8192 if relation.pages > 0 else -1,
+        )
+
+    def _look(self, session: Session, name: StreamName) -> tuple[Server, Relation, Tree]:
+        """The relation as it is now, with its size. Raises ``schema`` when it is gone."""
+        with catalog_names(session, self._config):
+            server = server_of(session)
+            relation = describe(session, name)
+            if relation is None:
+                raise SynclineError(
+                    ErrorKind.SCHEMA,
+                    f"{name} does not exist",
+                    hint="it was dropped or renamed: run discover, and take it out of the connection",
+                    where={"connector": "postgres", "stream": str(name)},
+                )
+            return server, relation, tree_of(session, relation, server)
+
+    def _shared(self, selected: SelectedStream, relation: Relation, tree: Tree) -> ReadPlan:
+        """Page ranges under one exported snapshot, whose session stays open until the stream is done."""
+        self._release(relation.name)
+        session = self._maker.connect()
+        until = time.time() + self._config.max_transaction_age
+        begin(session, self._config, repeatable=True)
+        from psycopg import sql as compose
+
+        # Before the snapshot is taken: from here on nobody truncates or rewrites the table, which an old snapshot would
+        # see as empty.
+        session.execute(compose.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation_name(relation)))
+        row = session.execute("SELECT pg_export_snapshot()").fetchone()
+        assert row is not None
+        self._snapshots[relation.name] = session
+        done = page_cut(self._config, tree)
+        return self._plan(done, tree, end={}, snapshot=row[0], until=until)
+
+    def _release(self, name: StreamName) -> None:
+        if session := self._snapshots.pop(name, None):
+            session.close()
+
+    def _plan(
+        self,
+        done: Cut,
+        tree: Tree,
+        *also: Condition,
+        end: Mapping[str, object],
+        snapshot: str = "",
+        until: float = 0,
+    ) -> ReadPlan:
+        return ReadPlan(
+            id=plan_id(),
+            partitions=done.partitions(tree, *also, snapshot=snapshot, until=until),
+            end=end,
+            resumable=not snapshot,
+            estimated_rows=tree.rows,
+            estimated_bytes=tree.bytes or -1,
+            note=done.note,
+        )
+
+
+def _relayable(native: str) -> bool:
+    """Whether the type's binary form means the same on another server: built-in types only. Those of users and
+    extensions (printed with their schema) have numbers of their own inside."""
+    return "." not in native and native.removesuffix("[]") not in ("aclitem", "pg_node_tree", "gtsvector")
