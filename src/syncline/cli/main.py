@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -48,7 +49,7 @@ def _options(
 
 def main() -> None:
     """Entry point of the ``syncline`` command: our errors become one line and an exit code, others a defect report."""
-    from syncline.core.errors import SynclineError  # needs no driver; here so that --help stays quick
+    from syncline.core.errors import ErrorKind, SynclineError  # needs no driver; here so that --help stays quick
 
     try:
         app()
@@ -59,3 +60,8 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except Exception as error:  # noqa: BLE001 - the last resort: a defect is an error with a kind too, not a trace
+        if os.environ.get("SYNCLINE_DEBUG"):
+            raise
+        hint = "this is a defect of Syncline: please report it with the trace that SYNCLINE_DEBUG=1 prints"
+        sys.exit(fail_with(SynclineError(ErrorKind.INTERNAL, f"{type(error).__name__}: {error}", hint=hint)))

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -82,11 +82,17 @@ def _load(path: str) -> Any:
 
 
 @cache
+def _installed(role: Role) -> dict[str, EntryPoint]:
+    return {ep.name: ep for ep in entry_points(group=f"syncline.{role}s")}
+
+
+def _names(role: Role) -> list[str]:
+    return sorted({*_installed(role), *(name for of, name in _registered if of == role)})
+
+
 def connectors(role: Role) -> dict[str, ConnectorSpec]:
-    """All installed connectors of a role by name, ours and other packages'."""
-    found = {ep.name: cast(ConnectorSpec, ep.load()) for ep in entry_points(group=f"syncline.{role}s")}
-    found.update({name: spec for (of, name), spec in _registered.items() if of == role})
-    return dict(sorted(found.items()))
+    """All installed connectors of a role by name, ours and other packages'. ``config`` error for a broken package."""
+    return {name: connector(role, name) for name in _names(role)}
 
 
 _registered: dict[tuple[Role, str], ConnectorSpec] = {}
@@ -95,15 +101,23 @@ _registered: dict[tuple[Role, str], ConnectorSpec] = {}
 def register(spec: ConnectorSpec) -> None:
     """Add a connector to this process without an entry point: for tests and for embedding."""
     _registered[spec.role, spec.name] = spec
-    connectors.cache_clear()
 
 
 def connector(role: Role, name: str) -> ConnectorSpec:
     """The connector of that name; ``config`` error with the nearest name when there is none."""
-    known = connectors(role)
-    if name in known:
-        return known[name]
-    near = nearest(name, list(known))
+    if (role, name) in _registered:
+        return _registered[role, name]
+    if name in _installed(role):
+        try:
+            return cast(ConnectorSpec, _installed(role)[name].load())
+        except (ImportError, AttributeError) as error:
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                f"the {role} connector {name!r} is installed but cannot be loaded: {error}",
+                hint=f"install its package again ({_installed(role)[name].value})",
+            ) from error
+    known = _names(role)
+    near = nearest(name, known)
     hint = f"did you mean {near!r}? " if near else ""
     raise SynclineError(
         ErrorKind.CONFIG,
