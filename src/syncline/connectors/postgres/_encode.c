@@ -53,7 +53,7 @@ struct ArrowArray {
 
 enum source {
     S_NULL, S_BOOL, S_I8, S_I16, S_I32, S_I64, S_U8, S_U16, S_U32, S_U64, S_F16, S_F32, S_F64,
-    S_D32, S_D64, S_D128, S_D256, S_BYTES32, S_BYTES64, S_VIEW, S_FIXED, S_LIST32, S_LIST64, S_LISTFIX, S_DICT
+    S_D32, S_D64, S_D128, S_D256, S_BYTES32, S_BYTES64, S_VIEW, S_FIXED, S_LIST32, S_LIST64, S_LISTFIX, S_LISTVIEW32, S_LISTVIEW64
 };
 
 enum op {
@@ -85,7 +85,7 @@ struct bound {
     struct node n;
     const uint8_t *valid; /* NULL when nothing is null */
     const void *data;     /* values, offsets or views */
-    const char *bytes;    /* variable-size bytes */
+    const char *bytes;    /* variable-size bytes, or the sizes of list views */
     const char *bytes_end;
     const void **views;   /* the buffers of a view array */
     int64_t offset, length;
@@ -188,6 +188,8 @@ INLINE void load_list(const struct bound *b, int64_t k, int64_t *from, int64_t *
     switch (b->n.source) {
     case S_LIST32: *from = ((const int32_t *)b->data)[k], *to = ((const int32_t *)b->data)[k + 1]; break;
     case S_LIST64: *from = ((const int64_t *)b->data)[k], *to = ((const int64_t *)b->data)[k + 1]; break;
+    case S_LISTVIEW32: *from = ((const int32_t *)b->data)[k], *to = *from + ((const int32_t *)b->bytes)[k]; break;
+    case S_LISTVIEW64: *from = ((const int64_t *)b->data)[k], *to = *from + ((const int64_t *)b->bytes)[k]; break;
     default: *from = k * b->n.width, *to = *from + b->n.width;
     }
 }
@@ -852,7 +854,7 @@ static int surely_clean(const struct bound *b, int64_t from, int64_t to) {
         if (end - s > MAX_FIELD) return 0;
         if (b->n.op == OP_BYTES) return 1;
         if (b->n.op == OP_JSONB && s < end && memchr(s, '\\', (size_t)(end - s))) return 0;
-        for (; s < end; s++) bad |= ((unsigned)(unsigned char)*s - 1) & 0x80u; /* NUL, or not ASCII */
+        for (; s < end; s++) bad |= *s <= 0; /* NUL, or not ASCII */
         return !bad;
     }
     case OP_STAMP:

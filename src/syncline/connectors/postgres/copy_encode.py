@@ -12,8 +12,8 @@ the same bytes, slower. Called by the Postgres destination.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, Self
 
 import psycopg
 import pyarrow as pa
@@ -23,7 +23,7 @@ from psycopg.generators import copy_to
 
 from syncline.connectors.postgres.encode_fallback import PythonEncoder
 from syncline.connectors.postgres.encode_native import NativeEncoder, native_library
-from syncline.connectors.postgres.encode_plan import EncodeColumn, Reason, compile_plan, encoder_for, plain_type
+from syncline.connectors.postgres.encode_plan import EncodeColumn, Reason, compile_plan, encoder_for
 from syncline.connectors.postgres.errors import postgres_errors
 from syncline.core.batch import Misfit
 from syncline.core.errors import ErrorKind, SynclineError
@@ -93,8 +93,9 @@ def find_unencodable(batch: pa.RecordBatch, columns: Sequence[EncodeColumn]) -> 
 class CopyWriter:
     """One ``COPY … FROM STDIN (FORMAT binary)`` into one table on one connection, in the connection's transaction.
 
-    ``copy_statement`` names the columns in the order of ``columns``. After an error the caller calls :meth:`abort` and
-    rolls back; nothing of a COPY stays otherwise. Used by one thread.
+    ``copy_statement`` names the columns in the order of ``columns``. A method that raises has ended the COPY: nothing
+    of it stays, and the transaction must be rolled back. As a context manager it aborts when the block ends without
+    :meth:`finish`. Used by one thread.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class CopyWriter:
         self._columns = tuple(columns)
         self._schema: pa.Schema | None = None
         self._encoder: BatchEncoder | None = None
+        self._open = False
         self._started = False  # our header is out
         self._relay: bytes | None = None  # inside a relayed stream: the last two bytes, which may be its trailer
         self._relay_head = b""
@@ -117,74 +119,95 @@ class CopyWriter:
             self._cursor = connection.cursor()
             self._context = self._cursor.copy(copy_statement.as_bytes(connection))
             self._copy = self._context.__enter__()
+        self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Send a batch. Raises ``data`` for a cell that does not fit; rows before it are on their way by then."""
-        self._end_relay()
-        batch = _plain(batch)
-        if self._encoder is None or self._schema != batch.schema:
-            self._schema, self._encoder = batch.schema, _encoder(batch.schema, self._columns)
-        self._encoder.bind(batch)
-        self._start()
-        row = 0
-        while row < batch.num_rows:
-            row, data, problem = self._encoder.rows(row, _CHUNK)
-            if problem is not None:
-                raise _cell_error(batch, self._columns, problem)
-            self._send(data)
+        """Send a batch. Raises ``data`` for a cell that does not fit."""
+        with self._or_abort():
+            self._end_relay()
+            batch = _plain(batch)
+            if self._encoder is None or self._schema != batch.schema:
+                self._schema, self._encoder = batch.schema, _encoder(batch.schema, self._columns)
+            self._encoder.bind(batch)
+            self._start()
+            row = 0
+            while row < batch.num_rows:
+                row, data, problem = self._encoder.rows(row, _CHUNK)
+                if problem is not None:
+                    raise _cell_error(batch, self._columns, problem)
+                self._send(data)
 
     def write_raw(self, chunk: memoryview | bytes) -> None:
         """Relay bytes of a COPY BINARY stream as another COPY gave them, in pieces of any size. The stream's own header
         and trailer are taken off; :meth:`end_raw` ends it, after which another may follow."""
-        data = memoryview(chunk).cast("B")
-        if self._relay is None:
-            head = self._relay_head + bytes(data[: len(HEADER) - len(self._relay_head)])
-            data = data[len(head) - len(self._relay_head) :]
-            self._relay_head = head
-            if len(head) < len(HEADER):
-                return
-            if head != HEADER:
-                raise SynclineError(ErrorKind.INTERNAL, "the relayed bytes do not start as a COPY BINARY stream does")
-            self._start()
-            self._relay, self._relay_head = b"", b""
-        if len(data) < len(TRAILER):
-            data = memoryview(self._relay + bytes(data))
-        elif self._relay:
-            self._send(self._relay)
-        self._relay = bytes(data[-len(TRAILER) :])
-        for at in range(0, len(data) - len(TRAILER), _CHUNK):
-            self._send(data[at : min(at + _CHUNK, len(data) - len(TRAILER))])
+        with self._or_abort():
+            data = memoryview(chunk).cast("B")
+            if self._relay is None:
+                head = self._relay_head + bytes(data[: len(HEADER) - len(self._relay_head)])
+                data = data[len(head) - len(self._relay_head) :]
+                self._relay_head = head
+                if len(head) < len(HEADER):
+                    return
+                if head != HEADER:
+                    raise SynclineError(ErrorKind.INTERNAL, "the relayed bytes do not start as COPY BINARY does")
+                self._start()
+                self._relay, self._relay_head = b"", b""
+            if len(data) < len(TRAILER):
+                data = memoryview(self._relay + bytes(data))
+            elif self._relay:
+                self._send(self._relay)
+            self._relay = bytes(data[-len(TRAILER) :])
+            for at in range(0, len(data) - len(TRAILER), _CHUNK):
+                self._send(data[at : min(at + _CHUNK, len(data) - len(TRAILER))])
 
     def end_raw(self) -> None:
         """The relayed stream is over. Raises ``internal`` when it does not end as a whole stream does."""
-        if self._relay != TRAILER or self._relay_head:
-            raise SynclineError(
-                ErrorKind.INTERNAL, "the relayed COPY BINARY stream ended early", hint="read the partition again"
-            )
-        self._relay = None
+        with self._or_abort():
+            if self._relay != TRAILER or self._relay_head:
+                raise SynclineError(
+                    ErrorKind.INTERNAL, "the relayed COPY BINARY stream ended early", hint="read the partition again"
+                )
+            self._relay = None
 
     def finish(self) -> int:
-        """End the COPY; returns the rows that the server has taken. Raises what the server found wrong at the end."""
-        self._end_relay()
-        self._start()
-        self._send(TRAILER)
-        with postgres_errors(hint=_HINT):
-            self._context.__exit__(None, None, None)
+        """End the COPY; returns the rows that the server has taken. Raises what the server found wrong."""
+        with self._or_abort():
+            self._end_relay()
+            self._start()
+            self._send(TRAILER)
+            self._open = False
+            with postgres_errors(hint=_HINT):
+                self._context.__exit__(None, None, None)
         return self._cursor.rowcount
 
     def abort(self) -> None:
-        """Make the server forget the COPY. The transaction is failed afterwards: roll it back."""
-        reason = _AbortedError("aborted by the writer")
+        """Make the server forget the COPY, if it is not over. The transaction is failed afterwards: roll it back."""
+        if not self._open:
+            return
+        self._open = False
         with contextlib.suppress(_AbortedError, psycopg.Error):
-            self._context.__exit__(_AbortedError, reason, None)
+            self._context.__exit__(_AbortedError, _AbortedError("the writer gave up"), None)
+
+    @contextlib.contextmanager
+    def _or_abort(self) -> Iterator[None]:
+        """A connection that stays inside a COPY takes no other statement, not even ROLLBACK."""
+        try:
+            yield
+        except BaseException:
+            self.abort()
+            raise
 
     def _start(self) -> None:
         if not self._started:
             self._started = True
             with postgres_errors(hint=_HINT):
-                self._copy.write(
-                    HEADER
-                )  # through psycopg, which otherwise adds a header and trailer of its own at the end
+                self._copy.write(HEADER)  # through psycopg, which otherwise adds its own header and trailer at the end
 
     def _end_relay(self) -> None:
         if self._relay is not None or self._relay_head:
@@ -210,16 +233,11 @@ def _encoder(schema: pa.Schema, columns: Sequence[EncodeColumn]) -> BatchEncoder
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch without run-end encoding and list views, which are rare and cost one copy here."""
-    arrays = list(batch.columns)
-    changed = False
-    for index, values in enumerate(arrays):
-        target = plain_type(values.type)
-        if target != values.type:
-            changed = True
-            encoded = pa.types.is_run_end_encoded(values.type)
-            arrays[index] = (pc.run_end_decode(values) if encoded else values).cast(target)
-    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names) if changed else batch
+    """The batch without run-end encoding, which is rare and costs one copy here."""
+    if not any(pa.types.is_run_end_encoded(kind) for kind in batch.schema.types):
+        return batch
+    arrays = [pc.run_end_decode(a) if pa.types.is_run_end_encoded(a.type) else a for a in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
 def _cell_error(batch: pa.RecordBatch, columns: Sequence[EncodeColumn], problem: tuple[int, int, int]) -> SynclineError:
@@ -231,7 +249,11 @@ def _cell_error(batch: pa.RecordBatch, columns: Sequence[EncodeColumn], problem:
 
 
 def _cell_text(column: pa.Array, row: int) -> str:
+    """The value for people; bytes that are not UTF-8 as escapes, values outside Python's range of dates as numbers."""
     value = column[row]
+    kind = value.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return str(value.as_buffer().to_pybytes(), "utf-8", "backslashreplace")
     try:
         return str(pc.cast(value, pa.string()).as_py())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["EncodeColumn", "Node", "Op", "Reason", "Source", "compile_plan", "encoder_for", "plain_type"]
+__all__ = ["EncodeColumn", "Node", "Op", "Reason", "Source", "compile_plan", "encoder_for"]
 
 
 class Source(IntEnum):
@@ -45,6 +45,8 @@ class Source(IntEnum):
     LIST32 = 21
     LIST64 = 22
     LISTFIX = 23
+    LISTVIEW32 = 24
+    LISTVIEW64 = 25
 
 
 class Op(IntEnum):
@@ -234,6 +236,8 @@ def encoder_for(arrow: pa.DataType, pg_type: str, *, typtype: str = "b") -> str 
     of a domain give the base type. ``typtype`` is pg_type.typtype: with ``e`` (enum) the labels go as text. With None
     the caller loads the text form and casts it in SQL.
     """
+    if pa.types.is_run_end_encoded(arrow):
+        arrow = arrow.value_type
     if typtype == "e" or _CITEXT.fullmatch(pg_type):
         pg_type = "text"
     parsed = _parse(pg_type)
@@ -241,7 +245,7 @@ def encoder_for(arrow: pa.DataType, pg_type: str, *, typtype: str = "b") -> str 
         return None
     base, mods, is_array = parsed
     encoder = base + (f"({','.join(map(str, mods))})" if mods else "") + ("[]" if is_array else "")
-    return encoder if _column(plain_type(arrow), encoder) is not None else None
+    return encoder if _column(arrow, encoder) is not None else None
 
 
 def compile_plan(schema: pa.Schema, columns: Sequence[EncodeColumn]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
@@ -306,6 +310,10 @@ def _array(arrow: pa.DataType, base: str, mods: tuple[int, ...], depth: int) -> 
         source = Source.LIST64
     elif pa.types.is_fixed_size_list(arrow):
         source, width = Source.LISTFIX, arrow.list_size
+    elif pa.types.is_list_view(arrow):
+        source = Source.LISTVIEW32
+    elif pa.types.is_large_list_view(arrow):
+        source = Source.LISTVIEW64
     else:
         return None
     if depth > _MAX_DIMENSIONS:
@@ -414,19 +422,6 @@ def _text(arrow: pa.DataType, base: str, mods: tuple[int, ...]) -> Node | None:
     if mods:
         return Node(op=Op.TEXT, source=source, typmod=True, precision=2 if base == "bpchar" else 0, limit=mods[0])
     return Node(op=Op.TEXT, source=source)
-
-
-def plain_type(arrow: pa.DataType) -> pa.DataType:
-    """The type without run-end encoding and list views, to which a batch is cast before it is encoded."""
-    if pa.types.is_run_end_encoded(arrow):
-        return plain_type(arrow.value_type)
-    if pa.types.is_large_list(arrow) or pa.types.is_large_list_view(arrow):
-        return pa.large_list(plain_type(arrow.value_type))
-    if pa.types.is_fixed_size_list(arrow):
-        return pa.list_(plain_type(arrow.value_type), arrow.list_size)
-    if pa.types.is_list(arrow) or pa.types.is_list_view(arrow):
-        return pa.list_(plain_type(arrow.value_type))
-    return arrow
 
 
 def _storage(arrow: pa.DataType) -> pa.DataType:
