@@ -1,0 +1,155 @@
+"""The file formats: an encoder takes tables and writes bytes to a sink. Used by one thread; Arrow releases the GIL."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from syncline.connectors.files.config import FormatConfig
+from syncline.connectors.files.json_text import hex_text, json_lines, json_text
+from syncline.connectors.files.types import decimal_text, file_type, to_file_type
+
+__all__ = ["Encoder", "encoder"]
+
+#: Rows looked at to decide whether a dictionary pays for a column.
+_SAMPLE = 16_384
+#: Above this share of distinct values a dictionary costs time and space (measured: twice the time on keys and prices).
+_DISTINCT_SHARE = 0.4
+#: Text formats are written in steps of this many rows, so that their text, several times as large, stays small.
+_TEXT_ROWS = 16_384
+
+
+class Encoder(Protocol):
+    """Writes one file."""
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows; for Parquet one row group."""
+        ...
+
+    def close(self) -> None:
+        """Write what ends the file. The sink stays open, or is closed with it."""
+        ...
+
+
+def encoder(config: FormatConfig, schema: pa.Schema, sink: pa.NativeFile) -> Encoder:
+    """An encoder for files with the columns of ``schema`` (as they come; the encoder converts them)."""
+    if config.format_type == "Parquet":
+        return _Parquet(config, schema, sink)
+    return _Csv(config, sink) if config.format_type == "CSV" else _Jsonl(config, sink)
+
+
+class _Parquet:
+    """Format version 2.6, data pages 1.0, statistics, and no Arrow schema beside the Parquet one: every reader sees the
+    same plain types. Decimals of up to 18 digits are integers inside, half the size and faster both ways."""
+
+    def __init__(self, config: FormatConfig, schema: pa.Schema, sink: pa.NativeFile) -> None:
+        self._schema = pa.schema([pa.field(f.name, file_type(f.type, "Parquet")) for f in schema])
+        self._codec = {"UNCOMPRESSED": "none"}.get(config.codec, config.codec.lower())
+        self._sink = sink
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, table: pa.Table) -> None:
+        columns = [to_file_type(c, f.type) for c, f in zip(table.columns, self._schema, strict=True)]
+        table = pa.Table.from_arrays(columns, schema=self._schema)
+        if self._writer is None:
+            self._writer = self._open(table)
+        self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+
+    def _open(self, table: pa.Table) -> pq.ParquetWriter:
+        chosen: list[str] | bool = [name for name in self._schema.names if _repeats(table[name])]
+        if any("." in name for name in self._schema.names):
+            chosen = True  # the list is of paths: a dot in a name would be read as nesting
+        return pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            version="2.6",
+            compression=self._codec,
+            use_dictionary=chosen,
+            write_statistics=True,
+            store_schema=False,
+            store_decimal_as_integer=True,
+        )
+
+    def close(self) -> None:
+        writer = self._writer or self._open(self._schema.empty_table())
+        writer.close()
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Whether values repeat enough for a dictionary, judged by the first rows."""
+    kind = column.type
+    if pa.types.is_nested(kind) or pa.types.is_boolean(kind):
+        return False
+    sample = column.slice(0, _SAMPLE)
+    if len(sample) == 0:
+        return True
+    distinct = pc.count_distinct(sample.combine_chunks()).as_py()
+    return bool(distinct <= max(1.0, _DISTINCT_SHARE * len(sample)))
+
+
+class _Text:
+    """What CSV and JSON lines share: the compressed stream and writing in small steps."""
+
+    def __init__(self, config: FormatConfig, sink: pa.NativeFile) -> None:
+        self._out: Any = pa.CompressedOutputStream(sink, "gzip") if config.codec == "GZIP" else sink
+        self._compressed = config.codec == "GZIP"
+
+    def write(self, table: pa.Table) -> None:
+        for batch in table.to_batches(max_chunksize=_TEXT_ROWS):
+            self._write_batch(batch)
+
+    def _write_batch(self, batch: pa.RecordBatch) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        if self._compressed:
+            self._out.close()
+
+
+class _Jsonl(_Text):
+    def _write_batch(self, batch: pa.RecordBatch) -> None:
+        lines = json_lines(batch)
+        # The text of consecutive lines lies in one piece: written as it is.
+        buffer = lines.buffers()[2]
+        if buffer is not None:
+            self._out.write(buffer.slice(0, _text_end(lines)))
+
+
+def _text_end(lines: pa.Array) -> int:
+    import numpy as np
+
+    return int(np.frombuffer(lines.buffers()[1], dtype=np.int32)[len(lines)])
+
+
+class _Csv(_Text):
+    """A header line; text in quotes, so that an empty text (``""``) differs from NULL (nothing). Lists and structs are
+    JSON text, bytes hexadecimal digits."""
+
+    def __init__(self, config: FormatConfig, sink: pa.NativeFile) -> None:
+        super().__init__(config, sink)
+        self._first = True
+
+    def _write_batch(self, batch: pa.RecordBatch) -> None:
+        import pyarrow.csv as csv
+
+        columns = [_csv_column(column) for column in batch.columns]
+        plain = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        csv.write_csv(plain, self._out, csv.WriteOptions(include_header=self._first, batch_size=_TEXT_ROWS))
+        self._first = False
+
+
+def _csv_column(array: pa.Array) -> pa.Array:
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return _csv_column(array.dictionary_decode())
+    if pa.types.is_nested(kind):
+        return pc.if_else(array.is_null(), pa.scalar(None, pa.string()), json_text(array))
+    if pa.types.is_decimal(kind) and (kind.scale > 6 or kind.scale < 0):
+        return decimal_text(array)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return hex_text(array)
+    wanted = file_type(kind, "CSV")
+    return array if kind == wanted else array.cast(wanted)
