@@ -1,0 +1,423 @@
+"""Column types of the destination: from the source's own type where it is a Postgres one, else from the Arrow carrier.
+
+Also which type fits into which (for tables that are there already), and the published matrix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from psycopg import sql
+
+from syncline.connectors.postgres.statement import commas, run
+from syncline.core.schema import Field
+
+if TYPE_CHECKING:
+    from syncline.connectors.postgres.connection import Session
+
+__all__ = ["Fit", "TypeRow", "arrow_column_type", "fit", "resolve_types", "type_matrix_rows"]
+
+#: Types that exist everywhere and yet cannot be kept: their input refuses everything, or their text means something
+#: only in the database that printed it (names of its roles, tables, functions).
+_ONLY_AT_HOME = frozenset(
+    {
+        "aclitem",
+        "pg_brin_bloom_summary",
+        "pg_brin_minmax_multi_summary",
+        "pg_ddl_command",
+        "pg_dependencies",
+        "pg_mcv_list",
+        "pg_ndistinct",
+        "pg_node_tree",
+        "regclass",
+        "regcollation",
+        "regconfig",
+        "regdictionary",
+        "regnamespace",
+        "regoper",
+        "regoperator",
+        "regproc",
+        "regprocedure",
+        "regrole",
+        "regtype",
+    }
+)
+
+#: What ``format_type`` prints for types of pg_catalog with a modifier; nothing in it can end a type name in SQL.
+_MODIFIED = re.compile(r"[a-z][a-z0-9_ ]*\((?:\d+)(?:,-?\d+)?\)(?: with(?:out)? time zone)?(?:\[\])*")
+_MODIFIER = re.compile(r"(\([A-Za-z0-9_, -]+\))((?: with(?:out)? time zone)?(?:\[\])*)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeRow:
+    """One row of the published matrix: ``source`` type (Arrow, or Postgres), the ``column`` type here, whether every
+    value survives exactly, and what happens to those that do not."""
+
+    source: str
+    column: str
+    lossless: bool
+    note: str = ""
+
+
+_PLAIN: Mapping[pa.DataType, str] = {
+    pa.null(): "text",
+    pa.bool_(): "boolean",
+    pa.int8(): "smallint",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.uint8(): "smallint",
+    pa.uint16(): "integer",
+    pa.uint32(): "bigint",
+    pa.uint64(): "numeric(20,0)",
+    pa.float16(): "real",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "text",
+    pa.large_string(): "text",
+    pa.string_view(): "text",
+    pa.binary(): "bytea",
+    pa.large_binary(): "bytea",
+    pa.binary_view(): "bytea",
+    pa.date32(): "date",
+    pa.date64(): "date",
+    pa.month_day_nano_interval(): "interval",
+}
+
+#: Meaning of a text carrier -> column type.
+_LOGICAL: Mapping[str, str] = {
+    "json": "jsonb",
+    "uuid": "uuid",
+    "numeric": "numeric",
+    "interval": "interval",
+    "xml": "xml",
+}
+
+
+def arrow_column_type(kind: pa.DataType, logical: str | None = None) -> str:
+    """The column type for an Arrow type. Total: what has no column type of its own becomes jsonb (nested) or text."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return "uuid" if kind.extension_name == "arrow.uuid" else arrow_column_type(kind.storage_type, logical)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return arrow_column_type(kind.value_type, logical)
+    if logical is not None and logical in _LOGICAL and _is_text(kind):
+        return _LOGICAL[logical]
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if pa.types.is_decimal(kind):
+        return _numeric(kind.precision, kind.scale)
+    if pa.types.is_fixed_size_binary(kind):
+        return "bytea"
+    if pa.types.is_time(kind):
+        return "time without time zone"
+    if pa.types.is_timestamp(kind):
+        return "timestamp with time zone" if kind.tz is not None else "timestamp without time zone"
+    if pa.types.is_duration(kind):
+        return "interval"
+    if is_list(kind) and not pa.types.is_nested(kind.value_type):
+        return arrow_column_type(kind.value_type, logical) + "[]"
+    return "jsonb" if pa.types.is_nested(kind) else "text"
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _numeric(precision: int, scale: int) -> str:
+    # Before Postgres 15 the scale had to lie between 0 and the precision; these forms hold the same values.
+    if scale < 0:
+        return f"numeric({precision - scale},0)"
+    return f"numeric({max(precision, scale)},{scale})"
+
+
+def resolve_types(
+    session: Session, fields: Iterable[Field], *, dialect: str | None, schema: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Column types for ``fields``, fit to go into SQL, and the native types among them that this server does not have
+    (name of the field -> native type), for which the Arrow carrier decides instead.
+
+    A native type is looked for as the destination's own sessions would: in ``schema``, then on the role's search path.
+    Costs two round trips when there are native types at all. ``session`` may be in a transaction.
+    """
+    fields = list(fields)
+    native = {f.native for f in fields if dialect == "postgres" and f.native}
+    known = _known_types(session, native, schema) if native else {}
+    types: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for f in fields:
+        if dialect == "postgres" and f.native and (found := known.get(f.native)):
+            types[f.name] = found
+        else:
+            types[f.name] = arrow_column_type(f.type, f.logical if dialect != "postgres" else None)
+            if dialect == "postgres" and f.native:
+                missing[f.name] = f.native
+                types[f.name] = arrow_column_type(f.type, _sure_logical(f))
+    return types, missing
+
+
+def _sure_logical(field: Field) -> str | None:
+    """A text carrier of a type that this server lacks is text, except where its meaning is certain."""
+    return field.logical if field.logical in ("uuid", "numeric") else None
+
+
+def _known_types(session: Session, natives: set[str], schema: str) -> dict[str, str]:
+    """Native type -> how this server prints it, for those that it has and can keep."""
+    split = {native: _without_modifier(native) for native in natives}
+    with session.transaction():
+        run(
+            session,
+            """
+            SELECT set_config('search_path', quote_ident({schema}) || ', ' || reset_val, true)
+            FROM pg_settings
+            WHERE name = 'search_path' AND reset_val <> ''
+            """,
+            schema=schema,
+        )
+        oids: dict[str, int] = {}
+        for bare in {bare for bare, _ in split.values()}:
+            # One by one: before Postgres 16 text that is no type name at all raises instead of giving NULL.
+            if (oid := _type_oid(session, bare)) is not None:
+                oids[bare] = oid
+    if not oids:
+        return {}
+    printed = {
+        int(oid): (str(text), bool(builtin))
+        for oid, text, builtin, usable in run(
+            session,
+            """
+            SELECT t.oid::int8, format_type(t.oid, NULL), t.oid < 16384,
+                   t.typtype <> 'p' AND t.typisdefined AND coalesce(e.typname, t.typname) <> ALL ({home})
+                   AND has_type_privilege(t.oid, 'USAGE')
+            FROM pg_type t
+            LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+            WHERE t.oid::int8 IN ({oids})
+            """,
+            home=sql.SQL("ARRAY[{}]::name[]").format(commas(sql.Literal(n) for n in sorted(_ONLY_AT_HOME))),
+            oids=commas(sql.Literal(o) for o in sorted(set(oids.values()))),
+        ).fetchall()
+        if usable
+    }
+    known: dict[str, str] = {}
+    for native, (bare, modifier) in split.items():
+        if (found := printed.get(oids.get(bare, 0))) is None:
+            continue
+        text, builtin = found
+        if not modifier:
+            known[native] = text
+        elif builtin and _MODIFIED.fullmatch(native):
+            known[native] = native
+        elif not builtin:
+            known[native] = text.removesuffix("[]") + modifier + ("[]" if text.endswith("[]") else "")
+    return known
+
+
+def _without_modifier(native: str) -> tuple[str, str]:
+    """``numeric(15,2)[]`` -> (``numeric[]``, ``(15,2)``)."""
+    found = _MODIFIER.search(native)
+    if found is None:
+        return native, ""
+    return native[: found.start()] + found[2], found[1]
+
+
+def _type_oid(session: Session, name: str) -> int | None:
+    import psycopg
+
+    try:
+        with session.transaction():
+            row = run(session, "SELECT to_regtype({name})::oid::int8", name=name).fetchone()
+    except (psycopg.errors.SyntaxError, psycopg.errors.InvalidName, psycopg.errors.UndefinedObject):
+        return None
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName, psycopg.errors.FeatureNotSupported):
+        return None
+    return None if row is None or row[0] is None else int(row[0])
+
+
+class Fit:
+    """How a new column type goes with the one that is there."""
+
+    SAME = "same"
+    KEEP = "keep"  #: every new value fits into the existing column
+    WIDEN = "widen"  #: every existing value fits into the new type: ALTER COLUMN … TYPE loses nothing
+    NO = "no"
+
+
+_INTS = ("smallint", "integer", "bigint")
+_FLOATS = ("real", "double precision")
+_TEXTS = ("text", "character varying")
+_NUMERIC = re.compile(r"numeric(?:\((\d+),(-?\d+)\))?")
+_VARCHAR = re.compile(r"character varying(?:\((\d+)\))?")
+_FRACTION = re.compile(r"(time|timestamp)(?:\((\d)\))?( with(?:out)? time zone)")
+#: Types whose text form says everything, so that a text column holds them.
+_AS_TEXT = re.compile(r"character(\(\d+\))?|character varying(\(\d+\))?|text|uuid|json|xml|name|.+\.citext|citext")
+
+
+def fit(new: str, existing: str) -> str:
+    """How values of type ``new`` go into a column of type ``existing``; both as the server prints them."""
+    if new == existing:
+        return Fit.SAME
+    if _contains(existing, new):
+        return Fit.KEEP
+    return Fit.WIDEN if _contains(new, existing) else Fit.NO
+
+
+def _contains(wide: str, narrow: str) -> bool:
+    """Whether each value of ``narrow`` is a value of ``wide``, exactly."""
+    for family in (_INTS, _FLOATS):
+        if wide in family and narrow in family:
+            return family.index(wide) >= family.index(narrow)
+    if (w := _NUMERIC.fullmatch(wide)) and (n := _NUMERIC.fullmatch(narrow)):
+        # The same scale: with another one the values stay but their text form (1.5 and 1.50) does not.
+        return w[1] is None or (n[1] is not None and w[2] == n[2] and int(w[1]) >= int(n[1]))
+    if (w := _NUMERIC.fullmatch(wide)) and narrow in _INTS:
+        digits = {"smallint": 5, "integer": 10, "bigint": 19}[narrow]
+        return w[1] is None or int(w[1]) - int(w[2]) >= digits
+    if wide == "text" and _AS_TEXT.fullmatch(narrow):
+        return True
+    if (w := _VARCHAR.fullmatch(wide)) and (narrow == "text" or _VARCHAR.fullmatch(narrow)):
+        n = _VARCHAR.fullmatch(narrow)
+        return w[1] is None or (n is not None and n[1] is not None and int(w[1]) >= int(n[1]))
+    if (w := _FRACTION.fullmatch(wide)) and (n := _FRACTION.fullmatch(narrow)):
+        return w[1] == n[1] and w[3] == n[3] and int(w[2] or 6) >= int(n[2] or 6)
+    return False
+
+
+def type_matrix_rows() -> list[TypeRow]:
+    """The matrix for the documentation, computed by the functions that a sync uses."""
+    rows = [
+        TypeRow(source=_shown(kind, logical), column=arrow_column_type(kind, logical), lossless=not note, note=note)
+        for kind, logical, note in _SHOWN
+    ]
+    rows += [TypeRow(source=f"postgres {name}", column=name, lossless=True) for name in _POSTGRES_TYPES]
+    rows += [
+        TypeRow(source=f"postgres {name}", column=column, lossless=lossless, note=note)
+        for name, column, lossless, note in _POSTGRES_SPECIAL
+    ]
+    return rows
+
+
+def _shown(kind: pa.DataType, logical: str | None) -> str:
+    return f"{kind} ({logical})" if logical else str(kind)
+
+
+_SHOWN: tuple[tuple[pa.DataType, str | None, str], ...] = (
+    (pa.bool_(), None, ""),
+    (pa.int8(), None, ""),
+    (pa.int16(), None, ""),
+    (pa.int32(), None, ""),
+    (pa.int64(), None, ""),
+    (pa.uint8(), None, ""),
+    (pa.uint16(), None, ""),
+    (pa.uint32(), None, ""),
+    (pa.uint64(), None, ""),
+    (pa.float16(), None, ""),
+    (pa.float32(), None, ""),
+    (pa.float64(), None, ""),
+    (pa.decimal128(15, 2), None, ""),
+    (pa.decimal256(76, 10), None, ""),
+    (pa.string(), None, "text with U+0000 goes to quarantine"),
+    (pa.string(), "numeric", ""),
+    (pa.string(), "uuid", ""),
+    (
+        pa.string(),
+        "json",
+        "jsonb keeps the values, not spacing, key order and repeated keys; \\u0000 goes to quarantine",
+    ),
+    (pa.string(), "interval", ""),
+    (pa.string(), "xml", ""),
+    (pa.binary(), None, ""),
+    (pa.binary(16), None, ""),
+    (pa.date32(), None, ""),
+    (pa.time64("us"), None, ""),
+    (pa.time64("ns"), None, "values finer than a microsecond go to quarantine"),
+    (pa.timestamp("us"), None, ""),
+    (pa.timestamp("us", tz="UTC"), None, ""),
+    (pa.timestamp("ns"), None, "values finer than a microsecond go to quarantine"),
+    (pa.duration("us"), None, ""),
+    (pa.month_day_nano_interval(), None, "nanoseconds below a microsecond go to quarantine"),
+    (pa.list_(pa.int64()), None, ""),
+    (pa.list_(pa.list_(pa.int64())), None, "JSON, because the inner lists may differ in length"),
+    (pa.struct([("a", pa.int64())]), None, "JSON: binary values as base64, times as ISO text"),
+    (pa.map_(pa.string(), pa.int64()), None, "JSON: a list of [key, value]"),
+)
+
+_POSTGRES_TYPES = (
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "oid",
+    "real",
+    "double precision",
+    "numeric",
+    "numeric(15,2)",
+    "money",
+    "text",
+    "character varying(20)",
+    "character(3)",
+    "name",
+    '"char"',
+    "bytea",
+    "date",
+    "time without time zone",
+    "time with time zone",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "interval",
+    "uuid",
+    "json",
+    "jsonb",
+    "xml",
+    "inet",
+    "cidr",
+    "macaddr",
+    "macaddr8",
+    "bit(8)",
+    "bit varying(8)",
+    "int4range",
+    "int8range",
+    "numrange",
+    "tsrange",
+    "tstzrange",
+    "daterange",
+    "int4multirange",
+    "datemultirange",
+    "point",
+    "line",
+    "lseg",
+    "box",
+    "path",
+    "polygon",
+    "circle",
+    "tsvector",
+    "tsquery",
+    "pg_lsn",
+    "jsonpath",
+    "xid",
+    "integer[]",
+    "text[]",
+)
+
+_POSTGRES_SPECIAL = (
+    (
+        "enum, domain, composite",
+        "the same type",
+        True,
+        "where the destination has it; else text, a domain its base type",
+    ),
+    ("hstore, citext and other extensions", "the same type", True, "where the extension is installed; else text"),
+    ("regclass and the other reg… types, aclitem", "text", True, "their text names objects of the source only"),
+)
