@@ -36,7 +36,7 @@ __all__ = ["RawPartition", "read_partition"]
 def read_partition(maker: SessionMaker, selected: SelectedStream, partition: Partition) -> Iterator[Batch]:
     """Batches of all rows of the partition. Closing the generator early cancels the query and ends the session."""
     with _locked(maker, selected, partition) as (session, columns):
-        query = _copy(session, selected, columns, partition, casts=True)
+        query = select(selected, columns, partition.bounds)
         names = [c.name for c in columns]
         with contextlib.closing(CopyReader(session, query, _copy_columns(columns))) as reader:
             for decoded in reader:
@@ -65,7 +65,7 @@ class RawPartition:
 
     def _read(self, maker: SessionMaker, selected: SelectedStream, partition: Partition) -> Any:
         with _locked(maker, selected, partition) as (session, columns):
-            query = _copy(session, selected, columns, partition, casts=False)
+            query = select(selected, columns, partition.bounds, casts=False)
             with contextlib.closing(RawCopyReader(session, query)) as reader:
                 yield from reader
                 self.rows = reader.rows
@@ -85,15 +85,8 @@ def select(
     return compose.SQL("SELECT {} FROM {}{}").format(items, table, where(bounds["where"]))
 
 
-def _copy(
-    session: Session, selected: SelectedStream, columns: Sequence[Column], partition: Partition, *, casts: bool
-) -> str:
-    query = select(selected, columns, partition.bounds, casts=casts)
-    return compose.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query).as_string(session)
-
-
 def _copy_columns(columns: Sequence[Column]) -> list[CopyColumn]:
-    return [CopyColumn(name=c.name, wire=c.carrier.wire, arrow=c.carrier.arrow) for c in columns]
+    return [CopyColumn(name=c.name, decoder=c.carrier.wire, arrow=c.carrier.arrow) for c in columns]
 
 
 @contextlib.contextmanager
