@@ -103,8 +103,8 @@ class PartitionField(ConnectorConfig):
     )
     type: Literal["IDENTITY", "DATE", "YEAR", "MONTH"] = Field(
         default="IDENTITY",
-        description="IDENTITY: the column's value; the column is then not in the files. DATE, YEAR, MONTH: that part of a "
-        "date or timestamp (UTC); the folder is named column_date, column_year, column_month, and the column stays.",
+        description="IDENTITY: the column's value; the column is then not in the files. DATE, YEAR, MONTH: that part of "
+        "a date or timestamp (UTC); the folder is named column_date, column_year, column_month, and the column stays.",
     )
 
     @field_validator("type", mode="before")
@@ -132,13 +132,13 @@ class FilesDestinationConfig(ConnectorConfig):
     s3_path_format: str = Field(
         default="${STREAM_NAME}/",
         validation_alias=AliasChoices("s3_path_format", "path_format"),
-        description="Folder of a stream below the prefix. Variables: ${NAMESPACE} ${STREAM_NAME} ${YEAR} ${MONTH} ${DAY} "
-        "${HOUR} ${MINUTE} ${SECOND} ${MILLISECOND} ${EPOCH} ${UUID}.",
+        description="Folder of a stream below the prefix. Variables: ${NAMESPACE} ${STREAM_NAME} ${YEAR} ${MONTH} "
+        "${DAY} ${HOUR} ${MINUTE} ${SECOND} ${MILLISECOND} ${EPOCH} ${UUID}.",
     )
     file_name_pattern: str | None = Field(
         default=None,
-        description="Beginning of a file's name: variables as above, or {date} {timestamp} {part_number} {sync_id}. A part "
-        "of ours that makes the name unique, and the extension, follow.",
+        description="Beginning of a file's name: variables as above, or {date} {timestamp} {part_number} {sync_id}. A "
+        "part of ours that makes the name unique, and the extension, follow.",
     )
     partitioning: Annotated[tuple[PartitionField, ...], BeforeValidator(_fields)] = Field(
         default=(), description="Hive style folders: a list of columns, or of {field_name, type}."
@@ -185,7 +185,8 @@ class FilesDestinationConfig(ConnectorConfig):
         return value
 
     def open_store(self) -> ObjectStore:
-        """The object store that holds the files; connects at the first request. Keys in manifests are relative to it."""
+        """The object store that holds the files; connects at the first request. Keys in manifests are relative to
+        it."""
         raise NotImplementedError
 
 

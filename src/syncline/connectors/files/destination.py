@@ -3,8 +3,9 @@
     fence     take the next token; complete what a dead attempt had decided; delete what it had replaced
     commit    put the entry (files and checkpoint, one act) -> complete the uploads -> mark -> delete the replaced files
 
-Until the entry is put nothing of a commit exists; after it everything that follows can be repeated by anybody, and is, by
-the next ``fence``. Readers of the manifest see each commit at its mark; readers of the bare folder see files appear.
+Until the entry is put nothing of a commit exists; after it everything that follows can be repeated by anybody, and
+is, by the next ``fence``. Readers of the manifest see each commit at its mark; readers of the bare folder see files
+appear.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class FilesDestination:
         return None if manifest is None else LedgerEntry(token=manifest.token, checkpoint=manifest.checkpoint)
 
     def live_files(self, connection: str, stream: StreamName) -> LiveFiles | None:
-        """The files that hold the stream's rows, as readers of the manifest see them; None when it was never written."""
+        """The files that hold the stream's rows, as readers of the manifest see them; None when it was never
+        written."""
         manifest = read_manifest(self._store, connection, stream)
         if manifest is None:
             return None
@@ -233,8 +235,8 @@ class FilesDestination:
             raise SynclineError(
                 ErrorKind.DATA,
                 f"{len(lost)} staged files of the unfinished copy are gone, among them {lost[0]}",
-                hint="a bucket rule that aborts multipart uploads, or somebody, removed them; the published data is whole. "
-                f"Copy the stream anew: syncline state reset --stream {target.stream}",
+                hint="a bucket rule that aborts multipart uploads, or somebody, removed them; the published data is "
+                f"whole. Copy the stream anew: syncline state reset --stream {target.stream}",
                 where={"stream": str(target.stream)},
             )
 

@@ -55,7 +55,8 @@ class FolderSplit:
         self._whole = self._part_place([None] * len(self._fields)) if not self._by_column else None
 
     def __call__(self, data: pa.RecordBatch, aside: list[QuarantinedRow]) -> Iterator[FolderPart]:
-        """The batch by folder, rows of a folder in their order. Rows whose value makes no folder name join ``aside``."""
+        """The batch by folder, rows of a folder in their order. Rows whose value makes no folder name join
+        ``aside``."""
         if self._whole is not None:
             folder, values = self._whole
             yield FolderPart(folder=folder, values=values, data=data)

@@ -1,8 +1,8 @@
 """Arrow columns as JSON text, without a Python object per value.
 
 NULL is ``null``. Numbers are written as numbers when every reader takes them exactly: integers, floats, decimals of up
-to 15 digits; longer decimals as strings. NaN and the infinities, which JSON lacks, are the strings ``NaN``, ``Infinity``,
-``-Infinity``. Dates and times are ISO 8601, bytes ``\\x`` and hexadecimal digits.
+to 15 digits; longer decimals as strings. NaN and the infinities, which JSON lacks, are the strings ``NaN``,
+``Infinity``, ``-Infinity``. Dates and times are ISO 8601, bytes ``\\x`` and hexadecimal digits.
 """
 
 from __future__ import annotations

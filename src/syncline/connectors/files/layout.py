@@ -1,8 +1,8 @@
 """Where files lie and how they are named.
 
-A file's name ends with a part of ours: ``…_<owner>-<token>-<partition>-<number>.parquet``. ``owner`` stands for connection
-and stream, so that an upload which a dead attempt left behind can be recognised from its key alone, and nobody else's is
-ever touched.
+A file's name ends with a part of ours: ``…_<owner>-<token>-<partition>-<number>.parquet``. ``owner`` stands for
+connection and stream, so that an upload which a dead attempt left behind can be recognised from its key alone, and
+nobody else's is ever touched.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What each Arrow type becomes in each file format, and the conversion of a column to it. No Python object per value."""
+"""What each Arrow type becomes in each file format, and the conversion of a column to it. No Python object per
+value."""
 
 from __future__ import annotations
 

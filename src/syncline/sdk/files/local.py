@@ -45,7 +45,7 @@ def local_error(error: OSError, path: Path | str) -> SynclineError:
         return SynclineError(
             ErrorKind.PERMISSION,
             f"no right to write {path}: {reason}",
-            hint=f"give the user that runs syncline (uid {os.getuid()}) read and write rights: chown -R {os.getuid()} …",
+            hint=f"give the user that runs syncline (uid {os.getuid()}) rights there, e.g. chown -R {os.getuid()}",
             where=where,
         )
     if code == errno.EROFS:
@@ -306,7 +306,7 @@ class LocalStore:
         folder = self.root / stage
         with _told(folder):
             try:
-                names = sorted(os.listdir(folder))
+                names = sorted(each.name for each in folder.iterdir())
             except FileNotFoundError:
                 return
         for name in names:

@@ -1,8 +1,9 @@
 """The log of manifests of one stream: reading its end, adding to it by compare-and-set, keeping it short.
 
-An entry is put only if its number is free, so that of two writers who both know entry 12 only one can put entry 13. That
-alone is not enough once old entries are pruned: a writer paused for long might find number 13 free again. Therefore a
-put counts only if, after it, no higher number exists; entries are pruned only below a higher one that stays.
+An entry is put only if its number is free, so that of two writers who both know entry 12 only one can put entry 13.
+That alone is not enough once old entries are pruned: a writer paused for long might find number 13 free again.
+Therefore a put counts only if, after it, no higher number exists; entries are pruned only below a higher one that
+stays.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def read_manifest(store: ObjectStore, connection: str, stream: StreamName) -> Ma
     """The newest manifest of a stream; None when the connection never wrote it. Changes nothing.
 
     ``live`` are the files that hold the stream's rows (those of kind DATA), complete and stable until the next
-    generation is published; ``checkpoint`` tells the position up to which they hold it. Needs only read and list rights.
+    generation is published; ``checkpoint`` tells the position up to which they hold it. Needs only read and list
+    rights.
     """
     manifest = ManifestLog(store, connection, stream).read()
     return manifest if manifest.number else None

@@ -1,8 +1,8 @@
 """What a stream's files are, as the log of its manifests tells it.
 
-One log per (connection, stream): entries ``log/00000000000000000012.json``, each put only if its number is still free. An
-entry is a *claim* (a new fencing token), a *commit* (files and checkpoint, in one act) or a *mark* (everything decided so
-far is done). :class:`Manifest` is the sum of all entries up to one.
+One log per (connection, stream): entries ``log/00000000000000000012.json``, each put only if its number is still
+free. An entry is a *claim* (a new fencing token), a *commit* (files and checkpoint, in one act) or a *mark*
+(everything decided so far is done). :class:`Manifest` is the sum of all entries up to one.
 
     commit put           files are decided (``pending``), not yet under their names
     uploads completed    files are under their names
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Any
 
 from syncline.core.checkpoint import StreamCheckpoint
@@ -90,8 +90,8 @@ class ManifestFile:
 class LogEntry:
     """One entry as a change to the manifest before it. ``id`` tells our own entry from another's with the same number.
 
-    ``published``: the files pending before this entry are complete. ``cleaned``: the trash before it is deleted. Both are
-    known only to the process that did it, and ride on its next entry. ``columns`` are the types in the added files.
+    ``published``: the files pending before this entry are complete. ``cleaned``: the trash before it is deleted. Both
+    are known only to the process that did it, and ride on its next entry. ``columns`` are the types in the added files.
     """
 
     kind: EntryKind
@@ -151,8 +151,8 @@ class Manifest:
 
     ``live``: visible to readers of the manifest, and under their keys. ``pending``: decided, their uploads perhaps not
     yet completed; they add to ``live``, or replace it when ``superseding``. ``hidden``: committed parts of a generation
-    that is not whole yet. ``trash``: keys of a former generation. ``columns``: type per column over all live and pending
-    files, as text.
+    that is not whole yet. ``trash``: keys of a former generation. ``columns``: type per column over all live and
+    pending files, as text.
     """
 
     number: int = 0
@@ -202,8 +202,8 @@ class Manifest:
         return replace(self, live=(*self.live, *done), pending=())
 
     def _committed(self, entry: LogEntry, checkpoint: StreamCheckpoint) -> Manifest:
-        # Parts of a generation outlive a commit only while that generation's own plan goes on. Once it is given up (a new
-        # plan, a reset) nothing refers to them any more, and `prepare` removes their uploads.
+        # Parts of a generation outlive a commit only while that generation's own plan goes on. Once it is given up (a
+        # new plan, a reset) nothing refers to them any more, and `prepare` removes their uploads.
         same = _plan_of(self.checkpoint) is not None and _plan_of(self.checkpoint) == _plan_of(checkpoint)
         if entry.write is WriteMode.REPLACE:
             kept = self.hidden if same or entry.publish else ()

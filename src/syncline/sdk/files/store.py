@@ -2,7 +2,8 @@
 
 Keys are text with ``/`` between their parts, relative to the store's root (a folder, or a bucket with a prefix). A file
 is laid down in two steps: an :class:`Upload` is written and finished, which makes it durable but invisible, and
-:meth:`ObjectStore.complete` makes it visible under its key. Between the two lies the commit. Every step may be repeated.
+:meth:`ObjectStore.complete` makes it visible under its key. Between the two lies the commit. Every step may be
+repeated.
 """
 
 from __future__ import annotations
