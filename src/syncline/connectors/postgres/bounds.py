@@ -13,7 +13,19 @@ from typing import Any
 
 from psycopg import sql as compose
 
-__all__ = ["Condition", "in_set", "is_not_null", "is_null", "key_range", "literals", "pages", "seen", "unseen", "where"]
+__all__ = [
+    "Condition",
+    "any_of",
+    "in_set",
+    "is_not_null",
+    "is_null",
+    "key_range",
+    "literals",
+    "pages",
+    "settled",
+    "unsettled",
+    "where",
+]
 
 Condition = Mapping[str, Any]
 
@@ -26,10 +38,9 @@ def key_range(
     high: Sequence[str] | None = None,
     low_open: bool = False,
     high_closed: bool = False,
-    or_null: bool = False,
 ) -> Condition:
     """``low <= columns < high``, compared as rows. ``low_open``: ``low`` itself is outside; ``high_closed``: ``high``
-    itself is inside; ``or_null``: also rows whose (single) column is NULL."""
+    itself is inside."""
     return {
         "op": "range",
         "columns": list(columns),
@@ -38,7 +49,6 @@ def key_range(
         "high": None if high is None else list(high),
         "low_open": low_open,
         "high_closed": high_closed,
-        "or_null": or_null,
     }
 
 
@@ -68,15 +78,19 @@ def in_set(
     }
 
 
-def seen(snapshot: str, reference: int) -> Condition:
-    """Rows whose present version was written by a transaction that ``snapshot`` saw. ``reference``: a 64-bit
-    transaction id of the time of planning, from which the 32 bits that a row keeps are completed."""
-    return {"op": "seen", "snapshot": snapshot, "reference": reference}
+def settled(horizon: int) -> Condition:
+    """Rows whose present version was written by a transaction with a 64-bit id below ``horizon``."""
+    return {"op": "settled", "horizon": horizon}
 
 
-def unseen(snapshot: str, reference: int) -> Condition:
-    """Rows whose present version was written by a transaction that ``snapshot`` did not see."""
-    return {"op": "unseen", "snapshot": snapshot, "reference": reference}
+def unsettled(horizon: int) -> Condition:
+    """Rows whose present version was written by ``horizon`` or later (or so long ago that nobody can tell)."""
+    return {"op": "unsettled", "horizon": horizon}
+
+
+def any_of(arms: Sequence[Sequence[Condition]]) -> Condition:
+    """Rows that fulfil all conditions of at least one arm; none when there are no arms."""
+    return {"op": "any", "arms": [list(arm) for arm in arms]}
 
 
 def where(conditions: Sequence[Condition]) -> compose.Composable:
@@ -98,10 +112,13 @@ def _one(condition: Condition) -> compose.Composable:
             return compose.SQL("{} IS NOT NULL").format(compose.Identifier(condition["column"]))
         case "in":
             return _in(condition)
-        case "seen":
-            return _visible(condition)
-        case "unseen":
-            return compose.SQL("NOT {}").format(_visible(condition))
+        case "settled" | "unsettled":
+            return _settled(condition)
+        case "any" if not condition["arms"]:
+            return compose.SQL("false")
+        case "any":
+            arms = (compose.SQL(" AND ").join(_one(c) for c in arm) for arm in condition["arms"])
+            return compose.SQL("({})").format(compose.SQL(" OR ").join(compose.SQL("({})").format(arm) for arm in arms))
         case other:
             raise ValueError(f"unknown condition {other!r}")
 
@@ -128,10 +145,7 @@ def _range(condition: Condition) -> compose.Composable:
     ):
         if bound is not None:
             parts.append(columns + compose.SQL(operator) + _row(literals(condition["casts"], bound)))
-    inside = compose.SQL(" AND ").join(parts) if parts else compose.SQL("true")
-    if condition["or_null"]:
-        return compose.SQL("(({}) OR {} IS NULL)").format(inside, columns)
-    return compose.SQL("({})").format(inside)
+    return compose.SQL("({})").format(compose.SQL(" AND ").join(parts)) if parts else compose.SQL("true")
 
 
 def _pages(condition: Condition) -> compose.Composable:
@@ -150,18 +164,20 @@ def _in(condition: Condition) -> compose.Composable:
     return compose.SQL("{} {} ({})").format(columns, compose.SQL("NOT IN" if condition["outside"] else "IN"), values)
 
 
-#: A row keeps 32 bits of the id of the transaction that wrote it. The distance from a 64-bit id of now, taken as a
-#: signed number of 32 bits, gives the rest. Ids 1 and 2 mark rows of long ago. A row written more than 2^31
-#: transactions ago seems to lie ahead: it counts as not seen, so that it is read too often and never too rarely.
+#: A row keeps the low 32 bits of the id of the transaction that wrote it. What we can see was written before the end of
+#: our snapshot, so the distance back from there gives the rest. Subtransactions have ids of their own, above their
+#: parent's: below the snapshot's xmin they are finished too. A row written 2^32 transactions ago may look new (it is
+#: then read once too often), a new one never looks old. Ids 1 and 2 mark rows of long ago.
 _FULL_ID = (
-    "CASE WHEN xmin::pg_catalog.text::pg_catalog.int8 < 3 THEN 3 ELSE"
-    " GREATEST({reference} - (((({reference} - xmin::pg_catalog.text::pg_catalog.int8) + 2147483648) & 4294967295)"
-    " - 2147483648), 3) END"
+    "((SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()))"
+    " - (((SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()))"
+    " - xmin::pg_catalog.text::pg_catalog.int8) & 4294967295))"
 )
+_ANCIENT = "xmin IN ('1'::pg_catalog.xid, '2'::pg_catalog.xid)"
 
 
-def _visible(condition: Condition) -> compose.Composable:
-    full = _FULL_ID.format(reference=f"{int(condition['reference'])}::pg_catalog.int8")
-    return compose.SQL("pg_catalog.txid_visible_in_snapshot(" + full + ", {}::pg_catalog.txid_snapshot)").format(
-        compose.Literal(condition["snapshot"])
-    )
+def _settled(condition: Condition) -> compose.Composable:
+    horizon = int(condition["horizon"])
+    if condition["op"] == "settled":
+        return compose.SQL(f"({_FULL_ID} < {horizon} OR {_ANCIENT})")
+    return compose.SQL(f"({_FULL_ID} >= {horizon} AND NOT {_ANCIENT})")

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from psycopg import sql as compose
@@ -109,22 +110,16 @@ def key_ranges(
     tree: Tree,
     parts: int,
     *conditions: Condition,
-    low: str | None = None,
-    high: str | None = None,
+    share: float = 1.0,
 ) -> list[Condition]:
     """Ranges of ``columns`` that cover every non-NULL value once, about ``parts`` of them, of about equal size.
 
-    ``conditions``: only rows that fulfil these are sampled. With ``low``/``high`` (server text, one column) the ranges
-    cover ``low <= column <= high`` instead of everything.
+    ``conditions``: only rows that fulfil these are sampled, ``share`` of the table.
     """
     casts = [column.cast for name in columns if (column := relation.column(name)) is not None]
-    cuts = _quantiles(session, relation, columns, tree, parts, conditions)
-    edges: list[list[str] | None] = [[low] if low is not None else None, *cuts, [high] if high is not None else None]
-    last = len(edges) - 2
-    return [
-        key_range(columns, casts, low=edges[i], high=edges[i + 1], high_closed=i == last and high is not None)
-        for i in range(last + 1)
-    ]
+    cuts = _quantiles(session, relation, columns, tree, parts, conditions, share)
+    edges: list[list[str] | None] = [None, *cuts, None]
+    return [key_range(columns, casts, low=low, high=high) for low, high in pairwise(edges)]
 
 
 def page_cut(config: PostgresSourceConfig, tree: Tree) -> Cut:
@@ -145,13 +140,14 @@ def _quantiles(
     tree: Tree,
     parts: int,
     conditions: Sequence[Condition],
+    share: float,
 ) -> list[list[str] | None]:
     """At most ``parts - 1`` distinct rows of column values, ascending in the server's order, as text."""
     if parts < 2:
         return []
     wanted = min(max(parts * _SAMPLE_PAGES_PER_CUT, 200), _MOST_SAMPLE_PAGES)
     all_pages = max(tree.pages * max(tree.members, 1), 1)
-    percent = 100.0 * wanted / all_pages
+    percent = 100.0 * wanted / all_pages / max(share, 1e-6)
     sample: compose.Composable = compose.SQL("")
     if percent < 100 and relation.relkind in "rp":
         sample = compose.SQL(" TABLESAMPLE SYSTEM ({})").format(compose.Literal(round(percent, 6)))

@@ -38,7 +38,7 @@ def read_partition(maker: SessionMaker, selected: SelectedStream, partition: Par
     with _locked(maker, selected, partition) as (session, columns):
         query = select(selected, columns, partition.bounds)
         names = [c.name for c in columns]
-        with contextlib.closing(CopyReader(session, query, _copy_columns(columns))) as reader:
+        with CopyReader(session, query, _copy_columns(columns)) as reader:
             for decoded in reader:
                 yield Batch(
                     data=decoded.batch,
@@ -66,7 +66,7 @@ class RawPartition:
     def _read(self, maker: SessionMaker, selected: SelectedStream, partition: Partition) -> Any:
         with _locked(maker, selected, partition) as (session, columns):
             query = select(selected, columns, partition.bounds, casts=False)
-            with contextlib.closing(RawCopyReader(session, query)) as reader:
+            with RawCopyReader(session, query) as reader:
                 yield from reader
                 self.rows = reader.rows
             session.execute("COMMIT")
@@ -86,7 +86,7 @@ def select(
 
 
 def _copy_columns(columns: Sequence[Column]) -> list[CopyColumn]:
-    return [CopyColumn(name=c.name, decoder=c.carrier.wire, arrow=c.carrier.arrow) for c in columns]
+    return [CopyColumn(name=c.name, decoder=c.carrier.decoder, arrow=c.carrier.arrow) for c in columns]
 
 
 @contextlib.contextmanager

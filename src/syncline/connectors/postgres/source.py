@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql as compose
 
 from syncline.connectors.postgres.bounds import Condition
 from syncline.connectors.postgres.catalog import (
     Relation,
-    Server,
     Tree,
     describe,
     load_relations,
@@ -17,10 +19,14 @@ from syncline.connectors.postgres.catalog import (
     tree_of,
 )
 from syncline.connectors.postgres.config import PostgresSourceConfig
-from syncline.connectors.postgres.planning import Cut, cut, page_cut, plan_id, relation_name, wants_shared_snapshot
+from syncline.connectors.postgres.cursor import CursorPlanner, Increment
+from syncline.connectors.postgres.errors import postgres_error
+from syncline.connectors.postgres.horizon import Horizon, horizon_of
+from syncline.connectors.postgres.planning import cut, page_cut, plan_id, relation_name, wants_shared_snapshot
 from syncline.connectors.postgres.reading import RawPartition, read_partition
 from syncline.connectors.postgres.selection import selected_relations
 from syncline.connectors.postgres.transaction import SessionMaker, begin, catalog_names
+from syncline.connectors.postgres.xmin import XminPlanner
 from syncline.core.batch import Batch
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.partition import Partition, ReadPlan
@@ -55,16 +61,41 @@ class PostgresSource:
 
     def snapshot(self, selected: SelectedStream) -> ReadPlan:
         with self._maker.open(stream=str(selected.name)) as session:
-            _, relation, tree = self._look(session, selected.name)
+            relation, tree = self._look(session, selected.name)
             if wants_shared_snapshot(session, self._config, relation, tree):
                 return self._shared(selected, relation, tree)
-            begin(session, self._config)
+            begin(session, self._config, repeatable=True)
             done = cut(session, self._config, relation, tree, self._concurrency)
+            also, besides, end = self._end(session, selected, relation, tree, shared=False)
             session.execute("COMMIT")
-        return self._plan(done, tree, end={})
+        return ReadPlan(
+            id=plan_id(),
+            partitions=(*done.partitions(tree, *also), *besides),
+            end=end,
+            estimated_rows=tree.rows,
+            estimated_bytes=tree.bytes or -1,
+            note=done.note,
+        )
 
-    def read_since(self, selected: SelectedStream, position: Mapping[str, object]) -> ReadPlan:
-        raise NotImplementedError
+    def read_since(self, selected: SelectedStream, position: Mapping[str, Any]) -> ReadPlan:
+        with self._maker.open(stream=str(selected.name)) as session:
+            relation, tree = self._look(session, selected.name)
+            begin(session, self._config, repeatable=True)
+            horizon = horizon_of(session)
+            if self._xmin:
+                planner = XminPlanner(relation, tree, selected, horizon)
+                plan = self._changed(session, planner, relation, tree, position)
+            else:
+                plan = self._cursor(session, selected, relation, tree, horizon).since(position)
+            session.execute("COMMIT")
+        rows = sum(p.estimated_rows for p in plan.partitions)
+        return ReadPlan(
+            id=plan_id(),
+            partitions=plan.partitions,
+            end=plan.end,
+            estimated_rows=rows if rows > 0 else -1,
+            note=plan.note,
+        )
 
     def read(self, selected: SelectedStream, partition: Partition) -> Iterator[Batch]:
         return read_partition(self._maker, selected, partition)
@@ -78,7 +109,7 @@ class PostgresSource:
     def read_raw(self, selected: SelectedStream, partition: Partition) -> RawPartition:
         return RawPartition(self._maker, selected, partition)
 
-    def acknowledge(self, selected: SelectedStream, position: Mapping[str, object]) -> None:
+    def acknowledge(self, selected: SelectedStream, position: Mapping[str, Any]) -> None:
         self._release(selected.name)
 
     def close(self) -> None:
@@ -103,10 +134,9 @@ class PostgresSource:
             estimated_bytes=relation.pages * 8192 if relation.pages > 0 else -1,
         )
 
-    def _look(self, session: Session, name: StreamName) -> tuple[Server, Relation, Tree]:
+    def _look(self, session: Session, name: StreamName) -> tuple[Relation, Tree]:
         """The relation as it is now, with its size. Raises ``schema`` when it is gone."""
         with catalog_names(session, self._config):
-            server = server_of(session)
             relation = describe(session, name)
             if relation is None:
                 raise SynclineError(
@@ -115,47 +145,71 @@ class PostgresSource:
                     hint="it was dropped or renamed: run discover, and take it out of the connection",
                     where={"connector": "postgres", "stream": str(name)},
                 )
-            return server, relation, tree_of(session, relation, server)
+            return relation, tree_of(session, relation, server_of(session))
 
     def _shared(self, selected: SelectedStream, relation: Relation, tree: Tree) -> ReadPlan:
         """Page ranges under one exported snapshot, whose session stays open until the stream is done."""
         self._release(relation.name)
         session = self._maker.connect()
-        until = time.time() + self._config.max_transaction_age
-        begin(session, self._config, repeatable=True)
-        from psycopg import sql as compose
-
-        # Before the snapshot is taken: from here on nobody truncates or rewrites the table, which an old snapshot would
-        # see as empty.
-        session.execute(compose.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation_name(relation)))
-        row = session.execute("SELECT pg_export_snapshot()").fetchone()
-        assert row is not None
+        try:
+            until = time.time() + self._config.max_transaction_age
+            begin(session, self._config, repeatable=True)
+            # Before the snapshot is taken: from here on nobody truncates or rewrites the table, which an old snapshot
+            # would see as empty.
+            session.execute(compose.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation_name(relation)))
+            row = session.execute("SELECT pg_export_snapshot()").fetchone()
+            assert row is not None
+            also, besides, end = self._end(session, selected, relation, tree, shared=True)
+        except BaseException as error:
+            session.close()
+            if isinstance(error, psycopg.Error):
+                raise postgres_error(error, stream=str(selected.name)) from error
+            raise
         self._snapshots[relation.name] = session
         done = page_cut(self._config, tree)
-        return self._plan(done, tree, end={}, snapshot=row[0], until=until)
-
-    def _release(self, name: StreamName) -> None:
-        if session := self._snapshots.pop(name, None):
-            session.close()
-
-    def _plan(
-        self,
-        done: Cut,
-        tree: Tree,
-        *also: Condition,
-        end: Mapping[str, object],
-        snapshot: str = "",
-        until: float = 0,
-    ) -> ReadPlan:
         return ReadPlan(
             id=plan_id(),
-            partitions=done.partitions(tree, *also, snapshot=snapshot, until=until),
+            partitions=(*done.partitions(tree, *also, snapshot=row[0], until=until), *besides),
             end=end,
-            resumable=not snapshot,
+            resumable=False,
             estimated_rows=tree.rows,
             estimated_bytes=tree.bytes or -1,
             note=done.note,
         )
+
+    def _end(
+        self, session: Session, selected: SelectedStream, relation: Relation, tree: Tree, *, shared: bool
+    ) -> tuple[list[Condition], list[Partition], dict[str, Any]]:
+        """Of a whole copy: what holds for every partition, partitions besides, and the position afterwards."""
+        if not selected.sync_mode.incremental:
+            return [], [], {}
+        horizon = horizon_of(session)
+        if self._xmin:
+            also, end = XminPlanner(relation, tree, selected, horizon).snapshot()
+            return also, [], end
+        return self._cursor(session, selected, relation, tree, horizon).snapshot(shared=shared)
+
+    def _changed(
+        self, session: Session, planner: XminPlanner, relation: Relation, tree: Tree, position: Mapping[str, Any]
+    ) -> Increment:
+        """The increment of an Xmin stream: the whole table is looked at, in the partitions of a snapshot."""
+        conditions, end, note = planner.since(position)
+        if conditions is None:
+            return Increment(partitions=(), end=end)
+        done = cut(session, self._config, relation, tree, self._concurrency)
+        if len(done.ranges) == 1 and not planner.anything(session, conditions):
+            return Increment(partitions=(), end=end)
+        partitions = tuple(Partition(id=p.id, bounds=p.bounds) for p in done.partitions(tree, *conditions))
+        return Increment(partitions=partitions, end=end, note=note or done.note)
+
+    def _cursor(
+        self, session: Session, selected: SelectedStream, relation: Relation, tree: Tree, horizon: Horizon
+    ) -> CursorPlanner:
+        return CursorPlanner(session, self._config, relation, tree, selected, horizon, self._concurrency)
+
+    def _release(self, name: StreamName) -> None:
+        if session := self._snapshots.pop(name, None):
+            session.close()
 
 
 def _relayable(native: str) -> bool:

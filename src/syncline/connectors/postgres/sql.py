@@ -18,6 +18,8 @@ __all__ = [
     "SERVER",
     "SNAPSHOT",
     "STATISTICS",
+    "SYSTEM",
+    "SYSTEM_RIGHT",
     "TREE",
     "TYPES",
 ]
@@ -179,12 +181,17 @@ FROM pg_catalog.pg_stats AS s
 WHERE s.schemaname = %s AND s.tablename = %s AND s.attname = %s
 """
 
-#: The 64-bit horizon and the whole snapshot. ``xmin``: every transaction below is finished and its rows are visible or
-#: never will be. txid_… is the name that PG 12 knows. Parameters: none.
+#: The 64-bit ids of the present snapshot: every transaction below the first is finished, none from the second on has
+#: begun. (The names that PG 12 knows.) Parameters: none.
 SNAPSHOT = """
-SELECT txid_snapshot_xmin(s.snapshot), txid_snapshot_xmax(s.snapshot), s.snapshot::text
+SELECT txid_snapshot_xmin(s.snapshot), txid_snapshot_xmax(s.snapshot)
 FROM (SELECT txid_current_snapshot() AS snapshot) AS s
 """
+
+#: Whether we may ask for the server's identity, and the identity: the same on all its standbys, another after a restore
+#: from a dump. Parameters: none.
+SYSTEM_RIGHT = "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+SYSTEM = "SELECT system_identifier FROM pg_catalog.pg_control_system()"
 
 #: Whether we see when other roles' transactions began. Parameters: none.
 ACTIVITY_RIGHTS = """

@@ -106,7 +106,7 @@ def age_exceeded(config: PostgresSourceConfig) -> SynclineError:
     """The error of a transaction that would live too long."""
     return SynclineError(
         ErrorKind.RESOURCE,
-        f"a read transaction lived longer than max_transaction_age ({config.max_transaction_age:g} s) and was ended, so "
-        "that VACUUM at the source is not held up",
-        hint="raise max_transaction_age or concurrency, or lower partition_bytes so that each transaction is shorter",
+        f"a read transaction lived longer than max_transaction_age ({config.max_transaction_age:g} s) and was ended, "
+        "so that VACUUM at the source is not held up",
+        hint="raise max_transaction_age or concurrency, or lower partition_bytes for shorter transactions",
     )

@@ -26,22 +26,22 @@ _DECIMAL_DIGITS = 76
 
 @dataclass(frozen=True, kw_only=True)
 class Carrier:
-    """How one type travels. ``cast``: appended to the column in the query (``""`` or ``::text`` …). ``wire``: the type
-    whose binary form the query then returns, as the decoder knows it (``int4``, ``numeric``, ``text``), for an array
-    that of its items."""
+    """How one type travels. ``cast``: appended to the column in the query (``""`` or ``::text`` …). ``decoder``: the
+    type whose binary form the query then returns, as the reader of COPY knows it (``int4``, ``numeric``, ``text``), for
+    an array that of its items."""
 
     arrow: pa.DataType
-    wire: str
+    decoder: str
     logical: str | None = None
     cast: str = ""
 
 
 def _text(logical: str = "text", cast: str = "::pg_catalog.text") -> Carrier:
-    return Carrier(arrow=_TEXT, wire="text", logical=logical, cast=cast)
+    return Carrier(arrow=_TEXT, decoder="text", logical=logical, cast=cast)
 
 
-def _plain(arrow: pa.DataType, wire: str, logical: str | None = None) -> Carrier:
-    return Carrier(arrow=arrow, wire=wire, logical=logical)
+def _plain(arrow: pa.DataType, decoder: str, logical: str | None = None) -> Carrier:
+    return Carrier(arrow=arrow, decoder=decoder, logical=logical)
 
 
 #: ``pg_type.typname`` of ``pg_catalog`` -> carrier. ``numeric`` depends on its precision: see :func:`_numeric`.
@@ -133,7 +133,7 @@ def carrier_of(kind: PgType, modifier: int, dimensions: int, types: Mapping[int,
         return _scalar(kind, modifier)
     item, item_modifier, _ = resolve(types[kind.element], modifier, 0, types)
     carrier = (
-        Carrier(arrow=_TEXT, wire="text", logical="text", cast="::pg_catalog.text")
+        Carrier(arrow=_TEXT, decoder="text", logical="text", cast="::pg_catalog.text")
         if item.array
         else _scalar(item, item_modifier)
     )
@@ -145,7 +145,7 @@ def carrier_of(kind: PgType, modifier: int, dimensions: int, types: Mapping[int,
         # The header of an array names the type of its items: enums and domains become text and their base type.
         cast = cast or ("::pg_catalog.text" if item.kind == "e" else f"::{_cast_name(item)}")
         cast = "".join(f"{part}[]" for part in re.findall(r"::[^:]+", cast))
-    return Carrier(arrow=arrow, wire=carrier.wire, logical=carrier.logical, cast=cast)
+    return Carrier(arrow=arrow, decoder=carrier.decoder, logical=carrier.logical, cast=cast)
 
 
 def resolve(kind: PgType, modifier: int, dimensions: int, types: Mapping[int, PgType]) -> tuple[PgType, int, int]:
@@ -177,7 +177,7 @@ def _numeric(modifier: int) -> Carrier:
     if digits > _DECIMAL_DIGITS:
         return BUILTIN["numeric"]
     make = pa.decimal128 if digits <= 38 else pa.decimal256
-    return Carrier(arrow=make(digits, shown), wire="numeric")
+    return Carrier(arrow=make(digits, shown), decoder="numeric")
 
 
 def _cast_name(kind: PgType) -> str:
@@ -234,7 +234,7 @@ def type_matrix_rows() -> list[TypeMatrixRow]:
             "array of any type above",
             "list<…>",
             "as the item",
-            "nested to the declared depth; another depth, or lower bounds other than 1, are kept as text beside the row",
+            "nested to the declared depth; another depth or other lower bounds than 1 are kept as text beside the row",
         ),
     ):
         rows.append(TypeMatrixRow(postgres=name, carrier=carrier_text, logical=logical, remark=remark))
