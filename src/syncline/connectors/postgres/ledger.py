@@ -129,6 +129,7 @@ class Ledger:
             TableName(schema=self.schema, name=name) for name in _TABLES
         )
         self._plan_written: str | None = None
+        self._seen = False
         self._where = {
             "connection": place.connection,
             "namespace": place.stream.namespace or "",
@@ -152,6 +153,11 @@ class Ledger:
         ).fetchone()
         assert row is not None
         return [name for name in _TABLES if name not in row[1]] if row[0] else ["schema"]
+
+    def exists(self, session: Session) -> bool:
+        """Whether our tables are all there."""
+        self._seen = self._seen or not self.missing(session)
+        return self._seen
 
     def make(self, session: Session) -> None:
         """Make the schema and our tables where they are missing. Does nothing, and needs no right, where they are."""
@@ -400,7 +406,7 @@ class Ledger:
                             sync_id,
                             _holdable(row.column),
                             _holdable(row.reason),
-                            json.dumps(dict(row.record)),
+                            json.dumps({name: _holdable(text) for name, text in row.record.items()}),
                         )
                     )
                     + sql.SQL(", now()")
@@ -492,4 +498,5 @@ def _entry(row: tuple[Any, ...]) -> LedgerEntry:
 
 
 def _holdable(text: str | None) -> str | None:
-    return None if text is None else text.replace("\0", "\\0")
+    """U+0000, which no type of the server holds and no function of its JSON reads, as people write it."""
+    return None if text is None else text.replace("\0", "\\u0000")

@@ -64,6 +64,7 @@ class Generation:
         self._hidden = ledger.place.generation(target.generation)
         self._key = target.primary_key if primary_key or target.dedupe else ()
         self._where = {"stream": str(target.stream), "connector": "postgres"}
+        self._in_the_way: list[str] = []
         self.exchange = False
 
     # -- on the hidden table ---------------------------------------------------------------------------------------
@@ -79,7 +80,8 @@ class Generation:
                 where=self._where,
             )
         present = self._relation(self._table)
-        self.exchange = present is not None and bool(self._obstacles(present))
+        self._in_the_way = self._obstacles(present) if present is not None else []
+        self.exchange = bool(self._in_the_way)
         self._add_constants(hidden, present)
         if self._key:
             self._make_unique()
@@ -143,21 +145,23 @@ class Generation:
     def _copy_constraints(self, present: Relation) -> None:
         """NOT NULL, constraints and indexes of the present table, under names of ours until the swap."""
         done = self._names_on(self._hidden)
-        key_taken = bool(self._key) and has_unique_key(self._session, self._hidden, self._key)
         hidden = self._relation(self._hidden)
         assert hidden is not None
-        names = {c.name for c in hidden.columns}
+        keyed = bool(self._key) and has_unique_key(self._session, self._hidden, self._key)
+        # A primary key that we make ourselves brings its NOT NULLs; one of other people's does so when it is added.
+        primary = self._primary_key(present)
         required = [
             c.name
             for c in present.columns
-            if c.not_null
-            and c.name in names
-            and not next(h.not_null for h in hidden.columns if h.name == c.name)
-            and not (self._in_primary_key(present, c.name) and key_taken)
+            if c.not_null and c.name not in primary and any(h.name == c.name and not h.not_null for h in hidden.columns)
         ]
         for constraint in self._constraints(present):
-            if constraint.name in done or (constraint.kind == "p" and key_taken):
+            if constraint.name in done or (constraint.kind == "p" and keyed):
                 continue
+            if constraint.kind == "n":  # has a name since Postgres 18
+                if constraint.column not in required:
+                    continue
+                required.remove(constraint.column)
             self._apply(
                 statement(
                     "ALTER TABLE {table} ADD CONSTRAINT {name} {definition}",
@@ -167,19 +171,9 @@ class Generation:
                 ),
                 f"constraint {constraint.original!r}",
             )
-        if required and not key_taken:
-            required = [n for n in required if not self._in_primary_key(present, n)]
         if required:
-            self._apply(
-                statement(
-                    "ALTER TABLE {table} {sets}",
-                    table=self._hidden,
-                    sets=commas(
-                        sql.SQL("ALTER COLUMN {} SET NOT NULL").format(sql.Identifier(name)) for name in required
-                    ),
-                ),
-                "NOT NULL",
-            )
+            sets = commas(sql.SQL("ALTER COLUMN {} SET NOT NULL").format(sql.Identifier(name)) for name in required)
+            self._apply(statement("ALTER TABLE {table} {sets}", table=self._hidden, sets=sets), "NOT NULL")
         for index in self._indexes(present):
             if index.name not in done:
                 self._apply(
@@ -290,7 +284,7 @@ class Generation:
                 ErrorKind.SCHEMA if schema else ErrorKind.DATA,
                 f"the rows of table {self._table} cannot be exchanged: {error.diag.message_primary}"
                 + (f" ({error.diag.message_detail})" if error.diag.message_detail else ""),
-                hint=f"the former rows stay visible; in the way: {'; '.join(self._obstacles(present)) or 'nothing'}",
+                hint=f"the former rows stay visible; in the way: {'; '.join(self._in_the_way)}",
                 where=self._where,
             ) from error
         run(self._session, "DROP TABLE {hidden}", hidden=self._hidden)
@@ -403,16 +397,18 @@ class Generation:
                     old=sql.Identifier(each.name),
                     new=sql.Identifier(each.original),
                 )
-        ours = self._hidden.name + "_pkey"
-        wanted = _cut(self._table.name, "_pkey")
-        if ours in present and find_relation(self._session, self._table.sibling(wanted)) is None:
-            run(
-                self._session,
-                "ALTER TABLE {table} RENAME CONSTRAINT {old} TO {new}",
-                table=self._table,
-                old=sql.Identifier(ours),
-                new=sql.Identifier(wanted),
-            )
+        # The server has named our primary key's constraints after the hidden table.
+        for name in sorted(self._names_on(self._table)):
+            if name.startswith(self._hidden.name):
+                wanted = _cut(self._table.name, name[len(self._hidden.name) :])
+                if wanted not in present and find_relation(self._session, self._table.sibling(wanted)) is None:
+                    run(
+                        self._session,
+                        "ALTER TABLE {table} RENAME CONSTRAINT {old} TO {new}",
+                        table=self._table,
+                        old=sql.Identifier(name),
+                        new=sql.Identifier(wanted),
+                    )
 
     # -- what the catalogue says -----------------------------------------------------------------------------------
 
@@ -458,16 +454,24 @@ class Generation:
         rows = run(
             self._session,
             """
-            SELECT conname::text, oid::int8, contype::text, pg_get_constraintdef(oid)
-            FROM pg_constraint
-            WHERE conrelid = {oid}::oid AND contype IN ('p', 'u', 'x', 'c', 'f')
-            ORDER BY contype = 'f', oid
+            SELECT k.conname::text, k.oid::int8, k.contype::text, pg_get_constraintdef(k.oid), a.attname::text
+            FROM pg_constraint k
+            LEFT JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+            WHERE k.conrelid = {oid}::oid AND k.contype IN ('p', 'u', 'x', 'c', 'f', 'n')
+            ORDER BY k.contype = 'f', k.oid
             """,
             oid=present.oid,
         ).fetchall()
         return [
-            _Named(name=self._alias("c", oid), original=name, kind=kind, definition=definition, is_index=False)
-            for name, oid, kind, definition in rows
+            _Named(
+                name=self._alias("c", oid),
+                original=name,
+                kind=kind,
+                definition=definition,
+                is_index=False,
+                column=column,
+            )
+            for name, oid, kind, definition, column in rows
         ]
 
     def _indexes(self, present: Relation) -> list[_Named]:
@@ -522,21 +526,18 @@ class Generation:
         ).fetchall()
         return {row[0] for row in rows}
 
-    def _in_primary_key(self, relation: Relation, column: str) -> bool:
-        return (
-            run(
-                self._session,
-                """
-                SELECT 1
-                FROM pg_index i
-                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-                WHERE i.indrelid = {oid}::oid AND i.indisprimary AND a.attname = {column}
-                """,
-                oid=relation.oid,
-                column=column,
-            ).fetchone()
-            is not None
-        )
+    def _primary_key(self, relation: Relation) -> set[str]:
+        rows = run(
+            self._session,
+            """
+            SELECT a.attname::text
+            FROM pg_index i
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+            WHERE i.indrelid = {oid}::oid AND i.indisprimary
+            """,
+            oid=relation.oid,
+        ).fetchall()
+        return {row[0] for row in rows}
 
     def _grantees(self, oid: int) -> list[str | None]:
         return [
@@ -556,13 +557,14 @@ class Generation:
 @dataclass(frozen=True, kw_only=True)
 class _Named:
     """An index or constraint of the present table: ``original`` is its name, ``name`` the one it has on the hidden
-    table until the swap."""
+    table until the swap, ``column`` the first that it speaks of."""
 
     name: str
     original: str
     kind: str
     definition: str
     is_index: bool
+    column: str | None = None
 
 
 class _Mine:

@@ -70,8 +70,11 @@ def name_problems(target: StreamTarget) -> list[str]:
     return problems
 
 
-def plan_columns(session: Session, target: StreamTarget, existing: Relation | None, schema: str) -> ColumnPlan:
-    """Compare the target's schema with the table that is there; changes nothing."""
+def plan_columns(
+    session: Session, target: StreamTarget, existing: Relation | None, schema: str, *, ours: bool
+) -> ColumnPlan:
+    """Compare the target's schema with the table that is there; changes nothing. A table that is not ``ours`` is not
+    widened: values that its narrower column refuses go to quarantine."""
     types, missing = resolve_types(session, target.schema.fields, dialect=target.dialect, schema=schema)
     if existing is None:
         return ColumnPlan(types=types, missing=missing)
@@ -84,9 +87,9 @@ def plan_columns(session: Session, target: StreamTarget, existing: Relation | No
         how = fit(types[f.name], column.base)
         if how == Fit.NO and column.base == "text" and str(f.type) in ("string", "large_string"):
             how = Fit.KEEP  # what travels as text fits into text
-        if how == Fit.WIDEN and column.type == column.base:
+        if how == Fit.WIDEN and ours and column.type == column.base:
             widen.append(f.name)
-        elif how in (Fit.SAME, Fit.KEEP):
+        elif how in (Fit.SAME, Fit.KEEP) or (how == Fit.WIDEN and not ours):
             types[f.name] = column.type
         else:
             unfit[f.name] = (column.type, types[f.name])
@@ -96,7 +99,7 @@ def plan_columns(session: Session, target: StreamTarget, existing: Relation | No
 
 def is_ours(relation: Relation, ledger: Ledger, session: Session) -> bool:
     """Whether this stream made the table. A table that somebody else put in its place is not ours."""
-    owned = ledger.owned(session)
+    owned = ledger.owned(session) if ledger.exists(session) else None
     return (
         owned is not None
         and owned.table == relation.table
@@ -117,14 +120,23 @@ class Tables:
         self._patience = patience
         self._where = {"stream": str(target.stream), "connector": "postgres"}
 
-    def prepare_generation(self, checkpoint: StreamCheckpoint) -> None:
-        """The hidden table of the target's generation, made if it is not there yet."""
+    def examine(self) -> tuple[ColumnPlan, Relation | None, bool]:
+        """Look whether the target can be held; changes nothing. Returns the columns, the table that is there, and
+        whether it is ours. Raises ``config``, ``conflict`` or ``schema``."""
         self._check_names()
         existing = find_relation(self._session, self._place.table)
-        if existing is not None and not is_ours(existing, self._ledger, self._session):
+        ours = existing is not None and is_ours(existing, self._ledger, self._session)
+        if existing is not None and not ours and self._target.write is WriteMode.REPLACE:
             raise self._in_the_way(existing)
-        plan = plan_columns(self._session, self._target, existing, self._place.table.schema)
+        plan = plan_columns(self._session, self._target, existing, self._place.table.schema, ours=ours)
+        if existing is not None and not ours:
+            self._check_foreign(existing, plan)
         self._refuse_unfit(plan, existing)
+        return plan, existing, ours
+
+    def prepare_generation(self, checkpoint: StreamCheckpoint) -> None:
+        """The hidden table of the target's generation, made if it is not there yet."""
+        plan, existing, _ = self.examine()
         hidden = self._place.generation(self._target.generation)
         if find_relation(self._session, hidden) is not None:
             return
@@ -143,9 +155,7 @@ class Tables:
 
     def prepare_table(self) -> None:
         """The visible table for APPEND and MERGE: made, or brought up to the schema."""
-        self._check_names()
-        existing = find_relation(self._session, self._place.table)
-        plan = plan_columns(self._session, self._target, existing, self._place.table.schema)
+        plan, existing, ours = self.examine()
         if existing is None:
             with self._session.transaction():
                 self._ledger.enter(self._session, self._token)
@@ -155,10 +165,6 @@ class Tables:
                 self._ledger.own(self._session, self._place.table, made.oid)
                 self._ledger.hold(self._session, self._token)
             return
-        ours = is_ours(existing, self._ledger, self._session)
-        if not ours:
-            self._check_foreign(existing, plan)
-        self._refuse_unfit(plan, existing)
         if ours and (plan.add or plan.widen):
             self._evolve(plan)
         if key := self._merge_key():
@@ -293,11 +299,6 @@ class Tables:
                 + self._text("ALTER TABLE {table} {adds}", table=existing.table, adds=adds),
                 where=self._where,
             )
-        if plan.widen:
-            name = plan.widen[0]
-            column = existing.column(name)
-            assert column is not None
-            plan.unfit[name] = (column.type, plan.types[name])
         for column in existing.columns:
             if column.generated and column.name in data:
                 raise SynclineError(
@@ -319,7 +320,7 @@ class Tables:
                 )
 
     def _in_the_way(self, existing: Relation) -> SynclineError:
-        other = self._ledger.other_owner(self._session, existing.table)
+        other = self._ledger.other_owner(self._session, existing.table) if self._ledger.exists(self._session) else None
         made = f"it belongs to {other}" if other else "it was not made by this stream"
         return SynclineError(
             ErrorKind.CONFLICT if other else ErrorKind.CONFIG,
