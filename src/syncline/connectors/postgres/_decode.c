@@ -169,9 +169,10 @@ NOINLINE int grow_bytes(struct vector *v, int64_t more) {
     return 1;
 }
 
-/* Room for `more` bytes of text in an array whose offsets are 32 bits wide. */
+/* Room for `more` bytes of text in an array whose offsets are 32 bits wide. Less, not equal: an empty text as the first
+ * value must find a buffer, since copies of a fixed size are made whatever the length. */
 INLINE int room(struct vector *v, int64_t more) {
-    if (likely(v->bytes + more <= v->bytes_capacity)) return FITS;
+    if (likely(v->bytes + more < v->bytes_capacity)) return FITS;
     if (v->bytes + more > INT32_MAX) return TOO_LARGE;
     return grow_bytes(v, more) ? FITS : NO_MEMORY;
 }
