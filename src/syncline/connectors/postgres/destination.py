@@ -176,11 +176,10 @@ class PostgresDestination:
                     return False
                 if relation is None:
                     return True
+                if target.write is not WriteMode.REPLACE and not is_ours(relation, ledger, session):
+                    return False  # its constraints may refuse rows, which only decoded ones survive
                 columns = [relation.column(f.name) for f in fields]
-                return all(
-                    c is not None and c.type == types[c.name] and _travels_undecoded(c) and not c.not_null
-                    for c in columns
-                )
+                return all(c is not None and c.type == types[c.name] and _travels_undecoded(c) for c in columns)
             finally:
                 self._give_back(session)
 

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from syncline.connectors.postgres.destination_config import PostgresDestinationConfig
 from syncline.connectors.postgres.destination_names import OURS, StreamPlace, place_of
+from syncline.connectors.postgres.destination_types import ONLY_AT_HOME
 from syncline.connectors.postgres.errors import postgres_error
 from syncline.connectors.postgres.ledger import Ledger
 from syncline.connectors.postgres.statement import TableName, run, statement
@@ -185,10 +186,12 @@ def _stream(session: Session, place: StreamPlace, target: StreamTarget) -> Itera
             yield _finding(postgres_error(error), target)
         return  # the missing right is said with the schema
     for column, native in plan.missing.items():
+        home = _bare(native) in ONLY_AT_HOME
+        why = "means something only in its own database" if home else "is not known here"
         yield Finding(
-            severity=Severity.WARNING,
-            message=f"type {native} of column {column!r} is not known here: the column becomes {plan.types[column]}",
-            hint=_type_hint(session, native),
+            severity=Severity.OK if home else Severity.WARNING,
+            message=f"type {native} of column {column!r} {why}: the column becomes {plan.types[column]}",
+            hint="" if home else _type_hint(session, native),
             stream=str(target.stream),
         )
     state = "is there and ours" if ours else "is used as it is" if existing is not None else "will be made"
@@ -196,7 +199,9 @@ def _stream(session: Session, place: StreamPlace, target: StreamTarget) -> Itera
 
 
 def _type_hint(session: Session, native: str) -> str:
-    bare = native.rsplit(".", 1)[-1].split("(")[0].removesuffix("[]").strip('"')
+    bare = _bare(native)
+    if bare == "xml":
+        return "the server was built without libxml; the text is kept"
     extension = _EXTENSIONS.get(bare, bare)
     row = run(
         session, "SELECT name::text FROM pg_available_extensions WHERE name = {extension}", extension=extension
@@ -204,6 +209,11 @@ def _type_hint(session: Session, native: str) -> str:
     if row is not None or bare in _EXTENSIONS or bare in ("hstore", "citext", "ltree", "cube", "vector", "seg"):
         return f"CREATE EXTENSION {extension}"
     return "make the type here as it is at the source (CREATE TYPE …) if the column is to have it"
+
+
+def _bare(native: str) -> str:
+    """The name of a type without schema, modifier and brackets."""
+    return native.rsplit(".", 1)[-1].split("(")[0].removesuffix("[]").strip('"')
 
 
 def _finding(error: SynclineError, target: StreamTarget | None = None) -> Finding:

@@ -19,12 +19,13 @@ from syncline.core.schema import Field
 if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
 
-__all__ = ["Fit", "TypeRow", "arrow_column_type", "fit", "resolve_types", "type_matrix_rows"]
+__all__ = ["ONLY_AT_HOME", "Fit", "TypeRow", "arrow_column_type", "fit", "resolve_types", "type_matrix_rows"]
 
-#: Types that exist everywhere and yet cannot be kept: their input refuses everything, or their text means something
-#: only in the database that printed it (names of its roles, tables, functions).
-_ONLY_AT_HOME = frozenset(
+#: Types that exist everywhere and yet are not kept: their input refuses everything, or their values mean something only
+#: in the database that printed them (names of its roles, tables, functions; the currency and decimals of its locale).
+ONLY_AT_HOME = frozenset(
     {
+        "money",
         "aclitem",
         "pg_brin_bloom_summary",
         "pg_brin_minmax_multi_summary",
@@ -166,7 +167,24 @@ def resolve_types(
             if dialect == "postgres" and f.native:
                 missing[f.name] = f.native
                 types[f.name] = arrow_column_type(f.type, _sure_logical(f))
+    if any(kind in ("xml", "xml[]") for kind in types.values()) and not _reads_xml(session):
+        for name, kind in types.items():
+            if kind in ("xml", "xml[]"):
+                types[name] = kind.replace("xml", "text")
+                missing[name] = kind
     return types, missing
+
+
+def _reads_xml(session: Session) -> bool:
+    """Whether the server was built with libxml; without, the type is there and takes nothing."""
+    import psycopg
+
+    try:
+        with session.transaction():
+            run(session, "SELECT '<a/>'::xml")
+    except psycopg.errors.FeatureNotSupported:
+        return False
+    return True
 
 
 def _sure_logical(field: Field) -> str | None:
@@ -206,7 +224,7 @@ def _known_types(session: Session, natives: set[str], schema: str) -> dict[str, 
             LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
             WHERE t.oid::int8 IN ({oids})
             """,
-            home=sql.SQL("ARRAY[{}]::name[]").format(commas(sql.Literal(n) for n in sorted(_ONLY_AT_HOME))),
+            home=sql.SQL("ARRAY[{}]::name[]").format(commas(sql.Literal(n) for n in sorted(ONLY_AT_HOME))),
             oids=commas(sql.Literal(o) for o in sorted(set(oids.values()))),
         ).fetchall()
         if usable
@@ -364,7 +382,6 @@ _POSTGRES_TYPES = (
     "double precision",
     "numeric",
     "numeric(15,2)",
-    "money",
     "text",
     "character varying(20)",
     "character(3)",
@@ -380,7 +397,6 @@ _POSTGRES_TYPES = (
     "uuid",
     "json",
     "jsonb",
-    "xml",
     "inet",
     "cidr",
     "macaddr",
@@ -419,5 +435,7 @@ _POSTGRES_SPECIAL = (
         "where the destination has it; else text, a domain its base type",
     ),
     ("hstore, citext and other extensions", "the same type", True, "where the extension is installed; else text"),
+    ("money", "numeric", True, "the number; its currency sign and decimals depend on the server's locale"),
+    ("xml", "xml", True, "text where the server was built without libxml"),
     ("regclass and the other reg… types, aclitem", "text", True, "their text names objects of the source only"),
 )

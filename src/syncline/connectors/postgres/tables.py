@@ -84,7 +84,7 @@ def plan_columns(
         if column is None:
             add.append(f.name)
             continue
-        how = fit(types[f.name], column.base)
+        how = Fit.SAME if types[f.name] == column.type else fit(types[f.name], column.base)
         if how == Fit.NO and column.base == "text" and str(f.type) in ("string", "large_string"):
             how = Fit.KEEP  # what travels as text fits into text
         if how == Fit.WIDEN and ours and column.type == column.base:

@@ -1,0 +1,296 @@
+"""Ugly names and values: kept exactly, or put aside with their text."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from tests.integration.postgres_destination.harness import METADATA, ORDERS, Run, batch, destination, orders, target
+
+from syncline.core.batch import Misfit
+from syncline.core.errors import ErrorKind, SynclineError
+from syncline.core.schema import Field
+from syncline.core.stream import WriteMode
+
+ALL_MODES = [
+    {"write": WriteMode.REPLACE},
+    {"write": WriteMode.APPEND},
+    {"write": WriteMode.MERGE, "primary_key": ("id",)},
+]
+
+
+def rows(db, query):
+    return db.execute(query).fetchall()
+
+
+@pytest.mark.parametrize(
+    "name", ['we"ird', "100%", "ümläut 🐘", "a.b", "select", "x" * 63, "Tab\tle\n", "%s{}", "'; --"]
+)
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_names(dsn, db, name, mode):
+    fields = (Field(name="id", type=pa.int64()), Field(name=name, type=pa.string()))
+    for number in (1, 2):
+        data = batch(fields, {"id": [number], name: ["v"]})
+        aim = target(fields=fields, stream=name, namespace=name, generation=number, sync_id=f"s{number}", **mode)
+        with destination(dsn, connection=name, schema='sch"%ema', namespace="destination") as made:
+            Run(made, aim, {name: [data]}, f"plan{number}").all()
+    quoted = '"' + name.replace('"', '""') + '"'
+    found = rows(db, f'SELECT id, {quoted} FROM "sch""%ema".{quoted} ORDER BY id'.encode())
+    assert found == ([(2, "v")] if mode["write"] is WriteMode.REPLACE else [(1, "v"), (2, "v")])
+
+
+@pytest.mark.parametrize(
+    ("stream", "fields", "words"),
+    [
+        ("é" * 32, ORDERS, "64 bytes"),
+        ("_syncline_x", ORDERS, "kept for our own"),
+        ("", ORDERS, "is empty"),
+        ("orders", (Field(name="c" * 64, type=pa.string()),), "64 bytes"),
+        ("orders", (Field(name="ctid", type=pa.string()),), "system columns"),
+        ("orders", (Field(name="", type=pa.string()),), "empty name"),
+    ],
+)
+def test_names_that_cannot_be_are_refused_before_any_data(dsn, db, stream, fields, words):
+    aim = target(stream=stream, fields=fields)
+    with destination(dsn) as made:
+        assert any(words in f.message for f in made.check([aim]))
+        with pytest.raises(SynclineError) as caught:
+            Run(made, aim, {}).all()
+    assert caught.value.kind in (ErrorKind.CONFIG, ErrorKind.SCHEMA)
+    assert words in caught.value.message
+
+
+TYPES = (
+    (pa.bool_(), None, "boolean", [True, False, None]),
+    (pa.int8(), None, "smallint", [-128, 127]),
+    (pa.uint32(), None, "bigint", [0, 2**32 - 1]),
+    (pa.uint64(), None, "numeric(20,0)", [0, 2**64 - 1]),
+    (pa.float32(), None, "real", [0.1, float("inf"), float("nan")]),
+    (pa.float64(), None, "double precision", [5e-324, -1.7976931348623157e308]),
+    (pa.decimal128(38, 9), None, "numeric(38,9)", ["-99999999999999999999999999999.999999999", "0"]),
+    (pa.decimal256(76, 0), None, "numeric(76,0)", ["9" * 76]),
+    (pa.string(), None, "text", ["", "NULL", "\\N", "a\nb\t\"'", "🐘"]),
+    (pa.string(), "numeric", "numeric", ["NaN", "Infinity", "1e400", "0." + "0" * 300 + "1"]),
+    (pa.string(), "uuid", "uuid", ["00000000-0000-0000-0000-000000000000"]),
+    (pa.string(), "json", "jsonb", ['{"a": [1, null, 1e400]}', "[]", '"x"']),
+    (pa.string(), "interval", "interval", ["1 year 2 mons -3 days 04:05:06.789"]),
+    (pa.string(), "xml", "text", ["<a>ü</a>", "not a document"]),  # the server here has no libxml
+    (pa.binary(), None, "bytea", [b"", b"\x00\xff"]),
+    (pa.date32(), None, "date", [dt.date(1, 1, 1), dt.date(9999, 12, 31)]),
+    (pa.time64("us"), None, "time without time zone", [dt.time(23, 59, 59, 999999)]),
+    (pa.timestamp("us"), None, "timestamp without time zone", [dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31)]),
+    (pa.timestamp("s", tz="Europe/Berlin"), None, "timestamp with time zone", [dt.datetime(2026, 1, 1, tzinfo=dt.UTC)]),
+    (pa.duration("ms"), None, "interval", [dt.timedelta(days=-1, milliseconds=1)]),
+    (pa.list_(pa.int32()), None, "integer[]", [[1, None], [], None]),
+    (pa.list_(pa.string()), None, "text[]", [["a,b", 'q"', "NULL", None, ""]]),
+    (pa.list_(pa.list_(pa.int32())), None, "jsonb", [[[1], [2, 3]]]),
+    (pa.struct([("a", pa.int64())]), None, "jsonb", [{"a": 1}]),
+    (pa.dictionary(pa.int32(), pa.string()), None, "text", ["x", "y", "x"]),
+    (pa.large_string(), None, "text", ["x"]),
+    (pa.null(), None, "text", [None]),
+)
+
+
+@pytest.mark.parametrize(("kind", "logical", "column", "values"), TYPES, ids=lambda v: str(v)[:30])
+def test_arrow_types(dsn, db, kind, logical, column, values):
+    field = Field(name="v", type=kind, logical=logical)
+    fields = (Field(name="id", type=pa.int64()), field)
+    made_values = [Decimal(v) if v is not None and pa.types.is_decimal(kind) else v for v in values]
+    data = batch(fields, {"id": list(range(len(values))), "v": made_values})
+    with destination(dsn) as made:
+        laid = Run(made, target(fields=fields, write=WriteMode.APPEND), {"a": [data]}).all()
+    assert laid[0].quarantined == 0
+    assert rows(
+        db,
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'v'",
+    ) == [(column,)]
+    found = [r[0] for r in rows(db, "SELECT v FROM orders ORDER BY id")]
+    if (
+        column in ("text", "text[]", "integer[]", "boolean", "smallint", "bigint", "bytea", "date", "jsonb")
+        and kind != pa.string()
+    ):
+        assert found == values
+    elif column.startswith("numeric"):
+        assert [str(v) for v in found] == [
+            str(Decimal(v)) if column != "numeric" else str(Decimal(str(v))) for v in values
+        ] or [f.compare(Decimal(v)) for f, v in zip(found, values, strict=True)]
+    elif column == "uuid":
+        assert found == [uuid.UUID(v) for v in values]
+    elif (kind == pa.string() and column in ("text", "xml")) or (column == "interval" and kind != pa.string()) or column == "double precision":
+        assert found == values
+
+
+def test_rows_that_cannot_be_held_go_aside_and_the_rest_comes_in(dsn, db):
+    fields = (
+        Field(name="id", type=pa.int64()),
+        Field(name="t", type=pa.string()),
+        Field(name="j", type=pa.string(), logical="json"),
+        Field(name="ns", type=pa.timestamp("ns")),
+        Field(name="d", type=pa.duration("ns")),
+        Field(name="x", type=pa.string(), logical="interval"),
+    )
+    good = dict(t="ok", j='{"a":1}', ns=1_000, d=2_000, x="1 day")
+    bad = [
+        dict(good, t="nul\0"),
+        dict(good, j='{"a":'),
+        dict(good, j='"\\u0000"'),
+        dict(good, ns=1),
+        dict(good, d=1),
+        dict(good, x="not an interval"),
+    ]
+    every = [good, bad[0], bad[1], good, bad[2], bad[3], good, bad[4], bad[5], good]
+    columns = {name: [row[name] for row in every] for name in good}
+    for mode in ALL_MODES:
+        stream = f"orders_{mode['write'].value}"
+        data = batch(fields, {"id": list(range(10)), **columns})
+        with destination(dsn) as made:
+            laid = Run(made, target(fields=fields, stream=stream, **mode), {"a": [data]}).all()
+        assert (laid[0].rows, laid[0].quarantined) == (4, 6)
+        assert rows(
+            db, f"SELECT id, t, j ->> 'a', extract(microseconds FROM ns), d::text, x::text FROM {stream} ORDER BY id"
+        ) == [(i, "ok", "1", Decimal(1), "00:00:00.000002", "1 day") for i in (0, 3, 6, 9)]
+        aside = rows(
+            db,
+            f"SELECT record ->> 'id', column_name FROM _syncline_quarantine WHERE stream_name = '{stream}' ORDER BY 1",
+        )
+        assert [a[0] for a in aside] == ["1", "2", "4", "5", "7", "8"]
+        assert [a[1] for a in aside][:5] == ["t", "j", "j", "ns", "d"]
+    assert rows(db, "SELECT DISTINCT record ->> 'x' FROM _syncline_quarantine WHERE record ->> 'id' = '8'") == [
+        ("not an interval",)
+    ]
+
+
+MISFITS = (
+    Misfit(row=1, column="amount", text="NaN", reason="NaN"),
+    Misfit(row=2, column="changed", text="infinity", reason="infinite"),
+    Misfit(row=2, column="amount", text="NaN", reason="NaN"),
+    Misfit(row=3, column="changed", text="garbage", reason="odd"),
+)
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_misfits_of_a_postgres_source_are_written_from_their_text(dsn, db, mode):
+    data = orders((0, "plain", "1"), (1, "nan"), (2, "inf"), (3, "bad"), (4, "nul\0"), (5, "plain"))
+    from dataclasses import replace
+
+    data = replace(data, misfits=(*MISFITS, Misfit(row=4, column="amount", text="NaN", reason="NaN")))
+    with destination(dsn) as made:
+        laid = Run(made, target(dialect="postgres", **mode), {"a": [data]}).all()
+    assert (laid[0].rows, laid[0].quarantined) == (4, 2)
+    assert rows(db, "SELECT id, amount::text, changed::text FROM orders ORDER BY id") == [
+        (0, "1.00", None),
+        (1, "NaN", None),
+        (2, "NaN", "infinity"),
+        (5, None, None),
+    ]
+    assert rows(
+        db,
+        "SELECT record ->> 'id', column_name, record ->> 'changed', record ->> 'amount' FROM _syncline_quarantine ORDER BY 1",
+    ) == [
+        ("3", "changed", "garbage", None),
+        ("4", "name", None, "NaN"),
+    ]
+
+
+def test_misfits_of_other_sources_go_aside(dsn, db):
+    from dataclasses import replace
+
+    data = replace(orders((0, "plain"), (1, "nan")), misfits=(MISFITS[0],))
+    with destination(dsn) as made:
+        laid = Run(made, target(), {"a": [data]}).all()
+    assert (laid[0].rows, laid[0].quarantined) == (1, 1)
+    assert rows(db, "SELECT column_name, reason, record ->> 'amount' FROM _syncline_quarantine") == [
+        ("amount", "NaN", "NaN")
+    ]
+
+
+NATIVE = [
+    ("numeric(15,2)", pa.decimal128(15, 2), None, Decimal("1.50"), "numeric(15,2)", "1.50"),
+    ("character varying(20)", pa.string(), None, "x", "character varying(20)", "x"),
+    ("character(3)", pa.string(), None, "x  ", "character(3)", None),
+    ('"char"', pa.string(), "text", "q", '"char"', "q"),
+    ("json", pa.string(), "json", '{"a":1, "a":2}', "json", '{"a":1, "a":2}'),
+    ("interval(3)", pa.string(), "interval", "1 mon", "interval(3)", "1 mon"),
+    ("interval day to second(3)", pa.string(), "interval", "1 day", "interval day to second(3)", "1 day"),
+    (
+        "timestamp(3) without time zone",
+        pa.timestamp("us"),
+        None,
+        dt.datetime(2026, 1, 1),
+        "timestamp(3) without time zone",
+        None,
+    ),
+    ("time with time zone", pa.string(), "text", "10:00:00+02", "time with time zone", "10:00:00+02"),
+    ("inet", pa.string(), "text", "10.0.0.0/8", "inet", "10.0.0.0/8"),
+    ("bit(3)", pa.string(), "text", "101", "bit(3)", "101"),
+    ("bit varying(5)", pa.string(), "text", "1", "bit varying(5)", "1"),
+    ("int4range", pa.string(), "text", "[1,5)", "int4range", "[1,5)"),
+    ("point", pa.string(), "text", "(1,2)", "point", "(1,2)"),
+    ("tsvector", pa.string(), "text", "'a' 'b'", "tsvector", "'a' 'b'"),
+    ("pg_lsn", pa.string(), "text", "0/16B3748", "pg_lsn", "0/16B3748"),
+    ("oid", pa.int64(), None, 2**32 - 1, "oid", "4294967295"),
+    ("name", pa.string(), None, "n", "name", "n"),
+    ("money", pa.string(), "numeric", "12.34", "numeric", "12.34"),
+    ("regclass", pa.string(), "text", "pg_class", "text", "pg_class"),
+    ("integer[]", pa.list_(pa.int32()), None, [1, 2], "integer[]", "{1,2}"),
+    ("integer[]", pa.list_(pa.list_(pa.int32())), None, [[1, 2], [3, 4]], "integer[]", "{{1,2},{3,4}}"),
+    ("interval[]", pa.list_(pa.string()), "interval", ["1 day"], "interval[]", '{"1 day"}'),
+    ("mood", pa.string(), "enum", "so so", "mood", "so so"),
+    ("mood[]", pa.list_(pa.string()), "enum", ["so so", None], "mood[]", '{"so so",NULL}'),
+    ('elsewhere."My Type"', pa.string(), "text", "(1,b)", 'elsewhere."My Type"', "(1,b)"),
+    ("posint", pa.int32(), None, 5, "posint", "5"),
+    ("nowhere.mood", pa.string(), "enum", "x", "text", "x"),
+    ("missing_domain", pa.int32(), None, 5, "integer", "5"),
+    ("hstore", pa.string(), "text", '"a"=>"1"', "text", '"a"=>"1"'),
+    ("text); DROP TABLE x; --", pa.string(), "text", "x", "text", "x"),
+    ("vector(3)", pa.string(), "text", "[1,2,3]", "text", "[1,2,3]"),
+]
+
+
+@pytest.mark.parametrize(("native", "kind", "logical", "value", "column", "shown"), NATIVE, ids=lambda v: str(v)[:25])
+def test_native_types(dsn, db, native, kind, logical, value, column, shown):
+    db.execute("CREATE TYPE mood AS ENUM ('so so', 'good')")
+    db.execute("CREATE SCHEMA elsewhere")
+    db.execute('CREATE TYPE elsewhere."My Type" AS (a int, b text)')
+    db.execute("CREATE DOMAIN posint AS int CHECK (VALUE > 0)")
+    fields = (Field(name="v", type=kind, native=native, logical=logical),)
+    with destination(dsn, schema="target") as made:
+        aim = target(fields=fields, dialect="postgres")
+        laid = Run(made, aim, {"a": [batch(fields, {"v": [value, None]})]}).all()
+        found = made.check([aim])
+    assert laid[0].quarantined == 0
+    assert rows(
+        db,
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'target.orders'::regclass AND attname = 'v'",
+    ) == [(column,)]
+    assert shown is None or rows(db, "SELECT v::text FROM target.orders WHERE v IS NOT NULL") == [(shown,)]
+    assert all(f.severity.value != "error" for f in found)
+
+
+def test_values_that_an_enum_or_domain_refuses_go_aside(dsn, db):
+    db.execute("CREATE TYPE mood AS ENUM ('good')")
+    db.execute("CREATE DOMAIN posint AS int CHECK (VALUE > 0)")
+    fields = (
+        Field(name="id", type=pa.int64(), native="bigint"),
+        Field(name="m", type=pa.string(), native="mood", logical="enum"),
+        Field(name="p", type=pa.int32(), native="posint"),
+    )
+    data = batch(fields, {"id": [1, 2, 3], "m": ["good", "bad", "good"], "p": [1, 1, -1]})
+    with destination(dsn) as made:
+        laid = Run(made, target(fields=fields, dialect="postgres"), {"a": [data]}).all()
+    assert (laid[0].rows, laid[0].quarantined) == (1, 2)
+    assert rows(db, "SELECT record ->> 'id' FROM _syncline_quarantine ORDER BY 1") == [("2",), ("3",)]
+
+
+def test_wide_batches_with_some_refused_rows(dsn, db):
+    fields = (Field(name="id", type=pa.int64()), Field(name="j", type=pa.string(), logical="json"))
+    count = 3000
+    data = batch(fields, {"id": list(range(count)), "j": ["{" if i % 301 == 7 else "{}" for i in range(count)]})
+    with destination(dsn) as made:
+        laid = Run(made, target(fields=fields), {"a": [data, data]}).all()
+    assert (laid[0].rows, laid[0].quarantined) == (5980, 20)
+    assert rows(db, "SELECT count(*), count(DISTINCT id) FROM orders") == [(5980, 2990)]
+    assert len(METADATA) == 3
