@@ -696,41 +696,37 @@ static int decode_row(struct decoder *d, const uint8_t *p, const uint8_t *end, c
 
 static const uint8_t SIGNATURE[11] = {'P', 'G', 'C', 'O', 'P', 'Y', '\n', 0xff, '\r', '\n', 0};
 
-/* Whatever the current message still holds: (header) row* (trailer). Postgres sends whole rows, one per message. */
+/* One message: (header) row | (header) trailer. "Always one per row", says the protocol's description of CopyData. */
 static int decode_message(struct decoder *d, int64_t max_bytes, int64_t max_rows) {
     const uint8_t *start = (const uint8_t *)d->message, *p = start + d->at, *end = start + d->message_length;
-    if (!d->header_seen) {
+    if (unlikely(!d->header_seen)) {
         if (end - p < 19 || memcmp(p, SIGNATURE, 11)) return malformed(d, "no signature of COPY BINARY", -1, end - p), S_MALFORMED;
         if (be32(p + 11) >> 16) return malformed(d, "flags of COPY BINARY that we do not know", -1, 0), S_MALFORMED;
         int64_t extension = be32(p + 15);
         p += 19;
-        if (extension > end - p) return malformed(d, "header longer than its message", -1, extension), S_MALFORMED;
+        if (extension > end - p) return malformed(d, "a header longer than its message", -1, extension), S_MALFORMED;
         p += extension;
         d->header_seen = 1;
+        d->at = p - start;
     }
-    while (p < end) {
-        if (d->ended) return malformed(d, "data after the trailer", -1, end - p), S_MALFORMED;
-        if (end - p < 2) return malformed(d, "a row without its count of columns", -1, end - p), S_MALFORMED;
-        int count = (int16_t)be16(p);
-        if (unlikely(count == -1)) {
-            p += 2;
-            d->ended = 1;
-            continue;
-        }
-        if (unlikely(count != d->count)) return malformed(d, "a row of another count of columns", count, end - p), S_MALFORMED;
-        int r = decode_row(d, p + 2, end, &p);
-        if (unlikely(r)) {
-            d->at = p - start;
-            if (r == TOO_LARGE) return d->rows ? S_FULL : S_TOO_LARGE;
-            return r == NO_MEMORY ? S_MEMORY : S_MALFORMED;
-        }
-        if (unlikely(d->rows >= max_rows || d->bytes + d->rows * d->fixed >= max_bytes)) {
-            d->at = p - start;
-            return S_FULL;
-        }
+    if (unlikely(d->ended)) return malformed(d, "data after the trailer", -1, end - p), S_MALFORMED;
+    if (unlikely(end - p < 2)) return malformed(d, "a row without its count of columns", -1, end - p), S_MALFORMED;
+    int count = (int16_t)be16(p);
+    p += 2;
+    if (unlikely(count != d->count)) {
+        if (count != -1 || p != end) return malformed(d, "a row of another count of columns", count, end - p), S_MALFORMED;
+        d->ended = 1;
+        d->at = d->message_length;
+        return S_END;
     }
+    int r = decode_row(d, p, end, &p);
+    if (unlikely(r)) {
+        if (r == TOO_LARGE) return d->rows ? S_FULL : S_TOO_LARGE; /* the same message again, into the next batch */
+        return r == NO_MEMORY ? S_MEMORY : S_MALFORMED;
+    }
+    if (unlikely(p != end)) return malformed(d, "a row longer than its columns", -1, end - p), S_MALFORMED;
     d->at = d->message_length;
-    return d->ended ? S_END : S_IDLE;
+    return d->rows >= max_rows || d->bytes + d->rows * d->fixed >= max_bytes ? S_FULL : S_IDLE;
 }
 
 /* ---- the connection ---------------------------------------------------------------------------------------------- */

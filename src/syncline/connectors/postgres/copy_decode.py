@@ -14,7 +14,7 @@ iteration ends without an error: the count of rows is then that of the server.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,7 @@ from typing import Any, Self
 import psycopg
 from psycopg.sql import SQL, Composable
 
+from syncline.connectors.postgres.copy_fallback import Misfit, PythonDecoder, TooLargeError
 from syncline.connectors.postgres.copy_text import MalformedError, cell_text
 from syncline.connectors.postgres.copy_values import (
     REASONS,
@@ -40,6 +41,7 @@ __all__ = ["CellException", "CopyColumn", "CopyReader", "DecodedBatch", "RawCopy
 
 _BATCH_BYTES = 16 << 20
 _CHUNK_BYTES = 1 << 20
+_TRAILER = b"\xff\xff"
 #: Arrow's offsets within a batch are 32 bits wide.
 _MOST_ROWS = 2**31 - 64
 _MOST_BYTES = 1 << 30
@@ -67,9 +69,10 @@ class _Copy:
         self._context: AbstractContextManager[psycopg.Copy] | None = self._cursor.copy(statement)
         self._copy = self._context.__enter__()
 
-    def read(self) -> bytes:
-        """The next message through psycopg; empty at the successful end."""
-        return bytes(self._copy.read())
+    def messages(self) -> Iterator[memoryview]:
+        """The messages through psycopg, up to the successful end of the COPY."""
+        while message := self._copy.read():
+            yield memoryview(message)
 
     def finish(self) -> int:
         """After the trailer: the server's confirmation. Gives its count of rows. Raises psycopg's error."""
@@ -100,11 +103,7 @@ class _Copy:
         if status is Status.MALFORMED:
             return _malformed(words)
         if status is Status.TOO_LARGE:
-            return SynclineError(
-                ErrorKind.RESOURCE,
-                "one row has more than 2 GiB in one column once it is written out",
-                hint="leave the column out, or cast it to a smaller form in a view",
-            )
+            return _too_large()
         return MemoryError()
 
 
@@ -131,7 +130,7 @@ class CopyReader:
         self._batch_rows = max(1, min(batch_rows or _MOST_ROWS, _MOST_ROWS))
         self._check_utf8 = _require_utf8(connection)
         self._copy = _Copy(connection, query)
-        self._batches = self._read_native()
+        self._batches = self._read_native() if native_available() else self._read_python()
         #: Rows given so far; at the end all that the server sent.
         self.rows = 0
 
@@ -181,6 +180,28 @@ class CopyReader:
         finally:
             decoder.close()
 
+    def _read_python(self) -> Generator[DecodedBatch]:
+        decoder = PythonDecoder(self._layouts, self._schema, check_utf8=self._check_utf8, batch_bytes=self._batch_bytes)
+        rows = 0
+        try:
+            for message in self._copy.messages():
+                decoder.feed(message)
+                if decoder.size >= self._batch_bytes or decoder.rows >= self._batch_rows:
+                    rows += decoder.rows
+                    yield from self._taken(decoder)
+            if not decoder.ended:
+                raise _malformed("the stream ended without its trailer")
+            _same_count(rows + decoder.rows, self._copy.confirmed())
+            yield from self._taken(decoder)
+        except MalformedError as error:
+            raise _malformed(str(error)) from error
+        except TooLargeError as error:
+            raise _too_large() from error
+
+    def _taken(self, decoder: PythonDecoder) -> Iterator[DecodedBatch]:
+        for batch, misfits in decoder.take():
+            yield DecodedBatch(batch=batch, exceptions=tuple(_exceptions(self._layouts, misfits)))
+
 
 class RawCopyReader:
     """Iterates the undecoded stream of ``query``, header and trailer included, in chunks of about ``chunk_bytes``.
@@ -194,7 +215,7 @@ class RawCopyReader:
     ) -> None:
         self._chunk_bytes = max(1, min(chunk_bytes, _MOST_BYTES))
         self._copy = _Copy(connection, query)
-        self._chunks = self._read_native()
+        self._chunks = self._read_native() if native_available() else self._read_python()
         self.rows = 0
 
     def __enter__(self) -> Self:
@@ -239,8 +260,24 @@ class RawCopyReader:
         finally:
             relay.close()
 
+    def _read_python(self) -> Generator[memoryview]:
+        chunk, messages, last = bytearray(), 0, b""
+        for message in self._copy.messages():
+            chunk += message
+            messages += 1
+            last = bytes(message[-2:])
+            if len(chunk) >= self._chunk_bytes and len(message) > len(_TRAILER):
+                self.rows = messages
+                yield memoryview(chunk).toreadonly()
+                chunk = bytearray()
+        if last != _TRAILER:
+            raise _malformed("the stream ended without its trailer")
+        self.rows = messages - 1
+        _same_count(self.rows, self._copy.confirmed())
+        yield memoryview(chunk).toreadonly()
 
-def _exceptions(layouts: Sequence[Layout], misfits: Iterator[tuple[int, int, int, bytes]]) -> Iterator[CellException]:
+
+def _exceptions(layouts: Sequence[Layout], misfits: Iterable[Misfit]) -> Iterator[CellException]:
     texts: dict[tuple[int, bytes], str] = {}  # 'infinity' may come a million times
     for row, column, reason, data in misfits:
         text = texts.get((column, data))
@@ -267,6 +304,14 @@ def _malformed(words: str) -> SynclineError:
         f"COPY BINARY is not what was asked for: {words}",
         hint="a column's type may have changed after it was discovered: run again; poolers and proxies must pass COPY "
         "through unchanged",
+    )
+
+
+def _too_large() -> SynclineError:
+    return SynclineError(
+        ErrorKind.RESOURCE,
+        "one row has more than 2 GiB in one column once it is written out",
+        hint="leave the column out, or cast it to a smaller form in a view",
     )
 
 

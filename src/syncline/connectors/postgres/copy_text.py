@@ -25,7 +25,7 @@ class MalformedError(ValueError):
 
 
 def cell_text(op: str, depth: int, data: bytes) -> str:
-    """``data``: the bytes of one cell; ``op`` and ``depth``: its layout (see ``copy_values``). Raises MalformedError."""
+    """``data``: the bytes of a cell; ``op`` and ``depth``: its layout (see ``copy_values``). Raises MalformedError."""
     try:
         return _array(_PRINTERS[op], data) if depth else _PRINTERS[op](data)
     except (struct.error, IndexError) as error:
