@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from syncline.connectors.files.check import check_destination
 from syncline.connectors.files.config import FilesDestinationConfig, S3DestinationConfig
 from syncline.connectors.files.folders import FolderSplit, ensure_partitionable
-from syncline.connectors.files.layout import owned_token, owner, stream_prefix
+from syncline.connectors.files.layout import NAMESPACE_HINT, owned_token, owner, stream_folder_format, stream_prefix
 from syncline.connectors.files.lifecycle import apply_lifecycle
 from syncline.connectors.files.types import file_type
 from syncline.connectors.files.widening import fits
@@ -31,6 +31,7 @@ from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import DestinationTraits
 from syncline.sdk.files.log import ManifestLog, new_entry_id, read_manifest
 from syncline.sdk.files.manifest import EntryKind, FileKind, LogEntry, Manifest, ManifestFile
+from syncline.sdk.files.s3 import S3Store
 from syncline.sdk.files.store import ObjectStore, PendingUpload
 from syncline.sdk.findings import Finding
 
@@ -75,6 +76,7 @@ class FilesDestination:
         self._store: ObjectStore = config.open_store()
         self._logs: dict[tuple[str, StreamName], _Log] = {}
         self._lifecycle_applied = False
+        self._folders: dict[str, StreamName] = {}
 
     @property
     def traits(self) -> DestinationTraits:
@@ -88,7 +90,7 @@ class FilesDestination:
         )
 
     def check(self, targets: Sequence[StreamTarget] = ()) -> list[Finding]:
-        return check_destination(self._store, self._config, self._context, targets)
+        return check_destination(self._store, self._config, targets)
 
     def committed(self, connection: str, stream: StreamName) -> LedgerEntry | None:
         manifest = read_manifest(self._store, connection, stream)
@@ -115,6 +117,7 @@ class FilesDestination:
     def prepare(self, target: StreamTarget, checkpoint: StreamCheckpoint, token: int) -> list[Staged]:
         known = self._known(target, token)
         ensure_partitionable(self._config, target.schema)
+        self._ensure_own_folder(target.stream)
         self._ensure_columns_fit(known.now, target)
         self._apply_lifecycle()
         self._store.tidy()
@@ -261,7 +264,22 @@ class FilesDestination:
                     where={"stream": str(target.stream)},
                 )
 
+    def _ensure_own_folder(self, stream: StreamName) -> None:
+        folder = stream_folder_format(self._config, stream)
+        other = self._folders.setdefault(folder, stream)
+        if other != stream:
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                f"the streams {other} and {stream} would share the folder {folder}",
+                hint=NAMESPACE_HINT,
+                where={"stream": str(stream)},
+            )
+
     def _apply_lifecycle(self) -> None:
-        if not self._lifecycle_applied and isinstance(self._config, S3DestinationConfig) and self._config.lifecycle:
-            apply_lifecycle(self._store, self._config, self._context.connection)
+        """Once per attempt, and only when the configuration speaks of it: an empty list removes our rules."""
+        if self._lifecycle_applied or "lifecycle" not in self._config.model_fields_set:
+            return
+        assert isinstance(self._config, S3DestinationConfig)
+        assert isinstance(self._store, S3Store)
+        apply_lifecycle(self._store, self._config.lifecycle, self._context.connection)
         self._lifecycle_applied = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,6 +22,7 @@ _SAMPLE = 16_384
 _DISTINCT_SHARE = 0.4
 #: Text formats are written in steps of this many rows, so that their text, several times as large, stays small.
 _TEXT_ROWS = 16_384
+_CODED = pa.dictionary(pa.int32(), pa.string())
 
 
 class Encoder(Protocol):
@@ -34,10 +37,11 @@ class Encoder(Protocol):
         ...
 
 
-def encoder(config: FormatConfig, schema: pa.Schema, sink: pa.NativeFile) -> Encoder:
-    """An encoder for files with the columns of ``schema`` (as they come; the encoder converts them)."""
+def encoder(config: FormatConfig, schema: pa.Schema, sink: pa.NativeFile, constants: Collection[str] = ()) -> Encoder:
+    """An encoder for files with the columns of ``schema`` (as they come; the encoder converts them). Columns named in
+    ``constants`` have one value per file: a hint that saves time."""
     if config.format_type == "Parquet":
-        return _Parquet(config, schema, sink)
+        return _Parquet(config, schema, sink, constants)
     return _Csv(config, sink) if config.format_type == "CSV" else _Jsonl(config, sink)
 
 
@@ -45,14 +49,23 @@ class _Parquet:
     """Format version 2.6, data pages 1.0, statistics, and no Arrow schema beside the Parquet one: every reader sees the
     same plain types. Decimals of up to 18 digits are integers inside, half the size and faster both ways."""
 
-    def __init__(self, config: FormatConfig, schema: pa.Schema, sink: pa.NativeFile) -> None:
-        self._schema = pa.schema([pa.field(f.name, file_type(f.type, "Parquet")) for f in schema])
+    def __init__(
+        self, config: FormatConfig, schema: pa.Schema, sink: pa.NativeFile, constants: Collection[str]
+    ) -> None:
+        # A constant text given as a dictionary of one entry is not hashed row by row.
+        self._coded = {f.name for f in schema if f.name in constants and pa.types.is_string(f.type)}
+        self._schema = pa.schema(
+            [pa.field(f.name, _CODED if f.name in self._coded else file_type(f.type, "Parquet")) for f in schema]
+        )
         self._codec = {"UNCOMPRESSED": "none"}.get(config.codec, config.codec.lower())
         self._sink = sink
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, table: pa.Table) -> None:
-        columns = [to_file_type(c, f.type) for c, f in zip(table.columns, self._schema, strict=True)]
+        columns = [
+            _coded(c) if f.name in self._coded else to_file_type(c, f.type)
+            for c, f in zip(table.columns, self._schema, strict=True)
+        ]
         table = pa.Table.from_arrays(columns, schema=self._schema)
         if self._writer is None:
             self._writer = self._open(table)
@@ -78,9 +91,19 @@ class _Parquet:
         writer.close()
 
 
+def _coded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    value = column[0]
+    if not value.is_valid or not pc.all(pc.equal(column, value), skip_nulls=False).as_py():
+        return column.dictionary_encode().cast(_CODED)
+    codes = pa.array(np.zeros(len(column), dtype=np.int32))
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, pa.array([value.as_py()]))])
+
+
 def _repeats(column: pa.ChunkedArray) -> bool:
     """Whether values repeat enough for a dictionary, judged by the first rows."""
     kind = column.type
+    if pa.types.is_dictionary(kind):
+        return True
     if pa.types.is_nested(kind) or pa.types.is_boolean(kind):
         return False
     sample = column.slice(0, _SAMPLE)
@@ -119,8 +142,6 @@ class _Jsonl(_Text):
 
 
 def _text_end(lines: pa.Array) -> int:
-    import numpy as np
-
     return int(np.frombuffer(lines.buffers()[1], dtype=np.int32)[len(lines)])
 
 

@@ -21,6 +21,7 @@ from syncline.core.checkpoint import StreamTarget
 from syncline.core.stream import StreamName
 
 __all__ = [
+    "NAMESPACE_HINT",
     "NULL_PARTITION",
     "SYNC_DATE",
     "FileNames",
@@ -29,12 +30,14 @@ __all__ = [
     "owner",
     "partition_folder",
     "partition_name",
+    "stream_folder_format",
     "stream_prefix",
 ]
 
 #: Hive's word for NULL in a folder name; every reader of such folders knows it.
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 SYNC_DATE = "_sync_date"
+NAMESPACE_HINT = "set s3_path_format: ${NAMESPACE}/${STREAM_NAME}/"
 _OWNED = re.compile(r"_([0-9a-f]{10})-(\d+)-[0-9A-Za-z]+-\d+\.[a-z.]+$")
 _TIMES = ("YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "EPOCH")
 #: Longest beginning of a file's name that we take from the user: names of 255 bytes are the usual limit.
@@ -65,6 +68,12 @@ def stream_prefix(config: FilesDestinationConfig, stream: StreamName) -> str:
     """The part of a stream's keys that never changes: what lies before the first variable of time."""
     text = _stream_variables(config.s3_path_format, stream)
     return _clean(text[: text.find("${")] if "${" in text else text)
+
+
+def stream_folder_format(config: FilesDestinationConfig, stream: StreamName) -> str:
+    """The stream's folder with the variables of time still in it: two streams with the same one get in each other's
+    way."""
+    return _clean(_stream_variables(config.s3_path_format, stream).rpartition("/")[0] + "/")
 
 
 def _stream_variables(text: str, stream: StreamName) -> str:

@@ -176,7 +176,7 @@ class FilesWriter:
         if lane.upload is None or lane.encoder is None:
             self._number += 1
             lane.upload = self._store.upload(self._names.data(lane.folder, self._number - 1), stage=self._stage)
-            lane.encoder = encoder(self._config.format, self._schema, lane.upload.sink)
+            lane.encoder = encoder(self._config.format, self._schema, lane.upload.sink, self._target.constants)
         lane.encoder.write(table)
         lane.rows += table.num_rows
         if lane.upload.tell() >= self._config.target_file_size:
