@@ -29,7 +29,6 @@ PRELOAD = (
     "syncline.jobs.launcher",
     "syncline.connectors.postgres.source",
     "syncline.connectors.postgres.destination",
-    "syncline.connectors.duckdb.destination",
     "syncline.connectors.files.destination",
     "duckdb",
 )
@@ -44,7 +43,7 @@ CREATE INDEX ON keyless (updated_at);
 FILL = """
 INSERT INTO {table}
 SELECT g, CASE g %% 5 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE 'v' || g END, g / 7.0, repeat(md5(g::text), 40),
-       timestamptz '2026-01-01' + g * interval '1 second'
+       timestamptz '2026-01-01' + (g + %s) * interval '1 second'
 FROM generate_series(%s::bigint, %s::bigint) g
 """
 
@@ -64,7 +63,7 @@ class Source:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(TABLES)
             for table in ("keyed", "keyless"):
-                connection.execute(FILL.format(table=table), (1, self.rows))
+                connection.execute(FILL.format(table=table), (0, 1, self.rows))
             connection.execute("ANALYZE")
         self.next_id = self.clock = self.rows + 1
         self._remember()
@@ -80,9 +79,9 @@ class Source:
                         " WHERE id = %s",
                         (f"changed {self.clock}", self.clock, self.random.randint(1, self.next_id - 1)),
                     )
-                connection.execute(FILL.format(table=table), (self.next_id, self.next_id + 4))
+                connection.execute(FILL.format(table=table), (self.clock, self.next_id, self.next_id + 4))
             self.next_id += 5
-            self.clock = max(self.clock, self.next_id)
+            self.clock += self.next_id
         self._remember()
 
     def content(self, table: str) -> Counter[Row]:
@@ -127,6 +126,7 @@ class Scenario:
         self._folder = folder
         self._numbers = itertools.count()
         self._generations: set[int] = set()
+        self._synced = False  # versions that were gone before the first sync are nobody's to deliver
         self._project = folder / f"{target.name}-{mode}-{table}.yaml"
         params = psycopg.conninfo.conninfo_to_dict(source.dsn)
         stream: dict[str, Any] = {"name": table, "mode": mode}
@@ -152,7 +152,8 @@ class Scenario:
 
     def round(self, kills: Iterable[str | float], tally: Tally) -> None:
         """Each of ``kills`` is a fail point or seconds after which the sync is killed; then it must run through."""
-        self._source.change()
+        if self._synced:
+            self._source.change()
         for kill in kills:
             point = {"SYNCLINE_FAILPOINT": kill} if isinstance(kill, str) else {}
             ended = self._sync(point, kill_after=None if isinstance(kill, str) else kill)
@@ -165,6 +166,7 @@ class Scenario:
         tally.runs += 1
         assert ended.code == 0, ended.output
         self._check(complete=True, context="last run")
+        self._synced = True
 
     def _sync(self, environment: dict[str, str], kill_after: float | None = None) -> Any:
         home = {"SYNCLINE_HOME": str(self._folder / "home"), **environment}

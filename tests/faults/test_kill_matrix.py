@@ -103,15 +103,15 @@ def _target(
     config = {
         "bucket": bucket,
         "s3_bucket_region": "us-east-1",
-        "s3_endpoint": server.endpoint,
-        "access_key_id": server.access_key,
-        "secret_access_key": server.secret_key,
+        "s3_endpoint": server.endpoint_url,
+        "access_key_id": server.credentials.access_key_id,
+        "secret_access_key": server.credentials.secret_access_key,
         "path_prefix": "lake/",
     }
     files = pafs.S3FileSystem(
-        endpoint_override=server.endpoint,
-        access_key=server.access_key,
-        secret_key=server.secret_key,
+        endpoint_override=server.endpoint_url,
+        access_key=server.credentials.access_key_id,
+        secret_key=server.credentials.secret_access_key,
         region="us-east-1",
         scheme="http",
     )
