@@ -160,9 +160,8 @@ class _Conductor:
         while self._running:
             outcome = next(outcomes)
             self._running -= 1
-            # The freed slot gets its next task before the commit, so that reading goes on meanwhile. Stages therefore
-            # wait for at most ``slots`` commits, which bounds the disk they take.
-            self._submit_one()
+            # The commit comes before the freed slot's next task: at any moment no more than one partition per slot is
+            # uncommitted, and that is what a crash costs.
             run = self._active.get(outcome.stream)
             if run is not None:  # else the stream has failed already: its other partitions no longer matter
                 self._guard(run, lambda run=run, outcome=outcome: run.take(outcome))  # type: ignore[misc]

@@ -206,3 +206,24 @@ def test_wrong_choices_are_config_errors(name: str, tmp_path: Path, choice: dict
     assert result.error is not None
     assert result.error.kind is ErrorKind.CONFIG
     assert words in str(result.error)
+
+
+def test_never_more_uncommitted_partitions_than_workers(name: str, tmp_path: Path) -> None:
+    """What a crash costs is at most one partition per worker: counted at every read, not only after a lucky one."""
+    w = world(name)
+    w.partition_rows = 2
+    fill(w, "a", range(60))
+    most = 0
+    committed = itertools.count()
+    done = 0
+
+    def trip(place: str) -> None:
+        nonlocal most, done
+        if place == "committed":
+            done = next(committed)  # the first commit is the plan's
+        if place.startswith("read a "):
+            most = max(most, len(w.reads) + 1 - done)
+
+    w.trip = trip
+    assert run(name, "full_refresh", tmp_path).succeeded
+    assert most <= 2
