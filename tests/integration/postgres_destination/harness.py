@@ -121,7 +121,7 @@ class Run:
     """One plan of one stream, step by step."""
 
     def __init__(
-        self, made: PostgresDestination, aim: StreamTarget, parts: Mapping[str, Sequence[Batch]], plan: str = "plan"
+        self, made: PostgresDestination, aim: StreamTarget, parts: Mapping[str, Sequence[Any]], plan: str = "plan"
     ) -> None:
         self.destination, self.target, self.parts, self.plan_name = made, aim, parts, plan
         self.token = 0

@@ -41,7 +41,8 @@ def test_views_show_the_new_rows_and_stay_themselves(dsn, db):
     assert rows(db, "SELECT 'reports.names'::regclass::oid") == before
     assert rows(
         db,
-        "SELECT obj_description('reports.names'::regclass), has_table_privilege('view_reader', 'reports.names', 'SELECT')",
+        "SELECT obj_description('reports.names'::regclass), "
+        "has_table_privilege('view_reader', 'reports.names', 'SELECT')",
     ) == [("who", True)]
     assert rows(db, "SELECT reloptions FROM pg_class WHERE oid = 'reports.names'::regclass") == [
         (["security_barrier=true"],)

