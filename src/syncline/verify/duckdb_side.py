@@ -1,0 +1,278 @@
+"""A DuckDB table, or files that DuckDB can be made to read, as one end: hashed and summed in SQL, in our process."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+
+from syncline.verify.canonical import jsonb_text
+from syncline.verify.columns import Chunking, ColumnSpec
+from syncline.verify.division import Comparable, chunk_by_range, range_predicate
+from syncline.verify.duckdb_cells import FUNCTIONS, cell_sql, comparable, concat_sql, identifier, literal
+from syncline.verify.errors import duckdb_error
+from syncline.verify.postgres_cells import UnsupportedError
+from syncline.verify.side import Latest, Progress, RowCells
+from syncline.verify.sums import ChunkSum, Sums
+
+__all__ = ["DuckDbSide", "Feed", "Part", "Restriction", "open_engine"]
+
+#: Joins and windows over more than this go to disk.
+_MEMORY = "192MB"
+_SHOWN_CHARACTERS = 200
+_BATCH_ROWS = 65_536
+#: A name beside a table's own columns.
+_MD5 = '"_syncline_md5"'
+
+
+def open_engine(work_dir: Path, *, threads: int = 2, memory: str = _MEMORY) -> duckdb.DuckDBPyConnection:
+    """A DuckDB of our own, bounded in memory, spilling below ``work_dir``. The caller closes it."""
+    work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    spill = tempfile.mkdtemp(prefix="verify-", dir=work_dir)
+    engine = duckdb.connect(
+        ":memory:",
+        config={
+            "memory_limit": memory,
+            "threads": threads,
+            "temp_directory": spill,
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+        },
+    )
+    engine.execute("SET TimeZone = 'UTC'")
+    engine.execute(FUNCTIONS)
+    return engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some of the rows: what stands after FROM, and whether they are all pending."""
+
+    sql: str
+    pending: bool = False
+
+
+class Feed(Protocol):
+    """Where the rows come from."""
+
+    moment: Mapping[str, Any]
+    estimated_rows: int
+
+    def types(self, engine: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+        """Make the rows readable (attach, register) and say each column's type, as ``DuckDBPyType``. Called once."""
+        ...
+
+    def parts(self, engine: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> Iterator[Part]:
+        """All rows, one part after the other; each is valid until the next is asked for."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restriction:
+    """Which of the rows count. ``where`` is an SQL condition of ours. With ``latest`` the feed must have a single part.
+    ``needs``: columns that both read."""
+
+    where: str | None = None
+    latest: Latest | None = None
+    needs: tuple[str, ...] = ()
+
+
+class DuckDbSide:
+    """See :class:`syncline.verify.side.Side`. Owns the engine and the feed and closes both."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        *,
+        label: str,
+        work_dir: Path,
+        restriction: Restriction | None = None,
+        threads: int = 2,
+    ) -> None:
+        self.label = label
+        self.notes: list[str] = []
+        self._feed, self._restriction = feed, restriction or Restriction()
+        self._engine = open_engine(work_dir, threads=threads)
+        self._has_jsonb = False
+        try:
+            with _errors(label):
+                self._types = feed.types(self._engine)
+        except BaseException:
+            self.close()
+            raise
+
+    def names(self) -> set[str]:
+        return set(self._types)
+
+    def jsonb(self, column: str) -> bool:
+        return False
+
+    def refusal(self, column: ColumnSpec) -> str | None:
+        if column.name not in self._types:
+            return "is not there"
+        try:
+            self._cell(column)
+        except UnsupportedError as reason:
+            return str(reason)
+        return None
+
+    def orders(self, column: ColumnSpec) -> bool:
+        try:
+            self._comparable(column)
+        except UnsupportedError:
+            return False
+        return True
+
+    def estimated_rows(self) -> int:
+        return self._feed.estimated_rows
+
+    def sample(self, key: Sequence[ColumnSpec], want: int) -> list[tuple[str | None, ...]]:
+        found: list[tuple[str | None, ...]] = []
+        cells = ", ".join(self._cell(column) for column in key)
+        with _errors(self.label):
+            for part in self._feed.parts(self._engine, [column.name for column in key]):
+                found += self._engine.execute(f"SELECT {cells} FROM {part.sql} USING SAMPLE {want} ROWS").fetchall()
+        return found
+
+    def chunk_sums(self, columns: Sequence[ColumnSpec], chunking: Chunking, progress: Progress) -> Sums:
+        self._prepare(columns)
+        sums, done = Sums(), 0
+        with _errors(self.label):
+            for part in self._parts(columns, chunking):
+                for chunk, count, high, low in self._engine.execute(self._sums_sql(part, columns, chunking)).fetchall():
+                    sums.add(chunk, ChunkSum.of_halves(count=count, high=int(high), low=int(low)))
+                    done += count
+                progress(self.label, done, self._feed.estimated_rows)
+        return sums
+
+    def key_hashes(
+        self, columns: Sequence[ColumnSpec], chunking: Chunking, chunks: Sequence[int]
+    ) -> Iterator[pa.RecordBatch]:
+        self._prepare(columns)
+        with _errors(self.label):
+            for part in self._parts(columns, chunking):
+                rows = self._chosen(part, columns, chunking, chunks)
+                result = self._engine.execute(
+                    f"SELECT c::INTEGER AS chunk, k AS key, m AS hash, {part.pending!s} AS pending FROM ({rows})"
+                )
+                yield from result.fetch_record_batch(_BATCH_ROWS)
+
+    def cells(
+        self, columns: Sequence[ColumnSpec], chunking: Chunking, chunks: Sequence[int], keys: Sequence[str]
+    ) -> list[RowCells]:
+        self._prepare(columns)
+        texts = [f"coalesce({self._cell(column)}, '')" for column in columns]
+        extra = (
+            f"[{', '.join(f'left({t}, {_SHOWN_CHARACTERS})' for t in texts)}] AS a, "
+            f"[{', '.join(f'md5({t})' for t in texts)}] AS b"
+        )
+        found = []
+        with _errors(self.label):
+            for part in self._parts(columns, chunking) if keys else ():
+                rows = self._chosen(part, columns, chunking, chunks, extra=extra, keys=keys)
+                found += [
+                    RowCells(key=key, pending=part.pending, cells=tuple(cells), digests=tuple(digests))
+                    for key, cells, digests in self._engine.execute(f"SELECT k, a, b FROM ({rows})").fetchall()
+                ]
+        return found
+
+    def moment(self) -> dict[str, Any]:
+        return dict(self._feed.moment)
+
+    def close(self) -> None:
+        self._feed.close()
+        with suppress(duckdb.Error):
+            spill = self._engine.execute("SELECT current_setting('temp_directory')").fetchone()
+            self._engine.close()
+            if spill:
+                with suppress(OSError):
+                    Path(spill[0]).rmdir()
+
+    # How rows and chunks are written
+
+    def _prepare(self, columns: Sequence[ColumnSpec]) -> None:
+        if not self._has_jsonb and any(column.jsonb for column in columns):
+            self._engine.create_function("syncline_jsonb", jsonb_text, ["VARCHAR"], "VARCHAR")
+            self._has_jsonb = True
+
+    def _parts(self, columns: Sequence[ColumnSpec], chunking: Chunking) -> Iterator[Part]:
+        names = [c.name for c in (*columns, *chunking.key)] + list(self._restriction.needs)
+        for part in self._feed.parts(self._engine, list(dict.fromkeys(names))):
+            where = f" WHERE {self._restriction.where}" if self._restriction.where else ""
+            latest = ""
+            if self._restriction.latest is not None:
+                latest = f" QUALIFY {self._restriction.latest.sql()} = 1"
+            yield Part(sql=f"(SELECT * FROM {part.sql}{where}{latest})", pending=part.pending)
+
+    def _cell(self, column: ColumnSpec) -> str:
+        return cell_sql(identifier(column.name), column, column.kind, self._types[column.name])
+
+    def _comparable(self, column: ColumnSpec) -> Comparable:
+        return comparable(identifier(column.name), column, self._types[column.name])
+
+    def _key(self, chunking: Chunking) -> str:
+        return concat_sql([self._cell(column) for column in chunking.key])
+
+    def _row(self, columns: Sequence[ColumnSpec]) -> str:
+        return concat_sql([self._cell(column) for column in columns])
+
+    def _chunk(self, chunking: Chunking, row_md5: str) -> str:
+        if chunking.cuts:
+            return chunk_by_range(chunking, [self._comparable(column) for column in chunking.key])
+        if chunking.number <= 1:
+            return "0"
+        digest = f"md5({self._key(chunking)})" if chunking.key else row_md5
+        return f"(('0x' || left({digest}, 4))::INTEGER % {chunking.number})"
+
+    def _chosen(
+        self,
+        part: Part,
+        columns: Sequence[ColumnSpec],
+        chunking: Chunking,
+        chunks: Sequence[int],
+        *,
+        extra: str | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> str:
+        """A query for rows of some chunks: c (chunk), k (key text), m (row MD5), and ``extra``."""
+        wanted = f"IN ({', '.join(str(chunk) for chunk in chunks)})"
+        key = self._key(chunking) if chunking.key else _MD5
+        conditions = [f"{self._chunk(chunking, _MD5)} {wanted}"]
+        if chunking.cuts:
+            # Lets DuckDB leave out row groups by their statistics.
+            conditions.insert(0, range_predicate(chunking, [self._comparable(c) for c in chunking.key], chunks))
+        if keys is not None:
+            conditions.append(f"{key} IN ({', '.join(literal(k) for k in keys)})")
+        more = f", {extra}" if extra else ""
+        inner = f"SELECT *, md5({self._row(columns)}) AS {_MD5} FROM {part.sql}"
+        chosen = f"{self._chunk(chunking, _MD5)} AS c, {key} AS k, {_MD5} AS m{more}"
+        return f"SELECT {chosen} FROM ({inner}) WHERE {' AND '.join(conditions)}"
+
+    def _sums_sql(self, part: Part, columns: Sequence[ColumnSpec], chunking: Chunking) -> str:
+        """Per chunk: rows and the sums of the halves of their hashes, unsigned."""
+        chunk = self._chunk(chunking, "md5(r)")
+        inner = (
+            f"SELECT {self._row(columns)} AS r, {chunk if chunking.key or chunking.cuts else '0'} AS c FROM {part.sql}"
+        )
+        if not chunking.key:
+            inner = f"SELECT r, {chunk} AS c FROM ({inner})"
+        hashed = f"SELECT c, md5_number(r) AS h FROM ({inner})"
+        low = "syncline_swap((h >> 64)::UBIGINT)"
+        high = "syncline_swap((h & 18446744073709551615::UHUGEINT)::UBIGINT)"
+        return f"SELECT c, count(*), sum({high}), sum({low}) FROM ({hashed}) GROUP BY c"
+
+
+@contextmanager
+def _errors(label: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise duckdb_error(error).at(verify=label) from error
