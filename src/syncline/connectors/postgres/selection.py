@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
+from syncline.connectors.postgres import sql
 from syncline.connectors.postgres.catalog import Relation
 from syncline.connectors.postgres.config import PostgresSourceConfig
 from syncline.core.errors import ErrorKind, SynclineError, nearest
 
-__all__ = ["selected_relations"]
+if TYPE_CHECKING:
+    from syncline.connectors.postgres.connection import Session
+
+__all__ = ["ensure_schemas", "selected_relations"]
+
+
+def ensure_schemas(session: Session, config: PostgresSourceConfig) -> None:
+    """Raise ``config`` for a schema that does not exist, with the nearest that does."""
+    there = [name for (name,) in session.execute(sql.SCHEMAS.encode())]
+    for wanted in config.schemas:
+        if wanted not in there:
+            near = nearest(wanted, there)
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                f"there is no schema {wanted!r} in the database",
+                hint=(f"did you mean {near!r}? " if near else "") + f"there are: {', '.join(there)}",
+                where={"connector": "postgres"},
+            )
 
 
 def selected_relations(relations: Sequence[Relation], config: PostgresSourceConfig) -> list[Relation]:
@@ -49,9 +68,7 @@ def _unknown(wanted: str, relations: Sequence[Relation], config: PostgresSourceC
     listed = ", ".join(config.schemas)
     return SynclineError(
         ErrorKind.CONFIG,
-        f"there is no table {wanted!r} in schema {listed}"
-        if len(config.schemas) == 1
-        else f"there is no table {wanted!r} in the schemas {listed}",
+        f"there is no table {wanted!r} in {'schema' if len(config.schemas) == 1 else 'the schemas'} {listed}",
         hint=f"{hint}list what there is: syncline discover",
         where={"connector": "postgres"},
     )

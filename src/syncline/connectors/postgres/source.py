@@ -18,13 +18,14 @@ from syncline.connectors.postgres.catalog import (
     server_of,
     tree_of,
 )
+from syncline.connectors.postgres.check import check_database, missing_grants
 from syncline.connectors.postgres.config import PostgresSourceConfig
 from syncline.connectors.postgres.cursor import CursorPlanner, Increment
 from syncline.connectors.postgres.errors import postgres_error
 from syncline.connectors.postgres.horizon import Horizon, horizon_of
 from syncline.connectors.postgres.planning import cut, page_cut, plan_id, relation_name, wants_shared_snapshot
 from syncline.connectors.postgres.reading import RawPartition, read_partition
-from syncline.connectors.postgres.selection import selected_relations
+from syncline.connectors.postgres.selection import ensure_schemas, selected_relations
 from syncline.connectors.postgres.transaction import SessionMaker, begin, catalog_names
 from syncline.connectors.postgres.xmin import XminPlanner
 from syncline.core.batch import Batch
@@ -52,11 +53,15 @@ class PostgresSource:
         self._snapshots: dict[StreamName, Session] = {}  # sessions that hold an exported snapshot
 
     def check(self, selection: Sequence[SelectedStream] = ()) -> list[Finding]:
-        return []
+        with self._maker.open() as session, catalog_names(session, self._config):
+            return check_database(session, self._config, selection, xmin=self._xmin, concurrency=self._concurrency)
 
     def discover(self) -> Catalog:
         with self._maker.open() as session, catalog_names(session, self._config):
+            ensure_schemas(session, self._config)
             relations = selected_relations(load_relations(session, self._config.schemas), self._config)
+            if self._config.tables:
+                self._ensure_rights(session, relations)
         return Catalog(streams=tuple(self._stream(r) for r in relations if r.readable))
 
     def snapshot(self, selected: SelectedStream) -> ReadPlan:
@@ -117,6 +122,17 @@ class PostgresSource:
             self._release(name)
 
     # -- within ----------------------------------------------------------------------------------------------------
+
+    def _ensure_rights(self, session: Session, relations: Sequence[Relation]) -> None:
+        """What was named must be readable; what came by itself is left out when it is not, and check says so."""
+        for relation in relations:
+            if relation.columns and not relation.readable:
+                raise SynclineError(
+                    ErrorKind.PERMISSION,
+                    f"no right to read {relation.kind} {relation.name}",
+                    hint=missing_grants(relation, server_of(session).role),
+                    where={"connector": "postgres", "stream": str(relation.name)},
+                )
 
     def _stream(self, relation: Relation) -> Stream:
         rows = int(relation.estimated_rows) if relation.estimated_rows > 0 else -1

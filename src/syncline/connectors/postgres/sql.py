@@ -15,6 +15,7 @@ __all__ = [
     "OLDEST_WRITER",
     "RELATION",
     "RELATIONS",
+    "SCHEMAS",
     "SERVER",
     "SNAPSHOT",
     "STATISTICS",
@@ -32,6 +33,14 @@ SELECT current_setting('server_version_num')::int,
        current_database(),
        pg_is_in_recovery(),
        current_setting('block_size')::int
+"""
+
+#: The schemas of users. Parameters: none.
+SCHEMAS = """
+SELECT n.nspname
+FROM pg_catalog.pg_namespace AS n
+WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+ORDER BY n.nspname
 """
 
 #: Everything that can be a stream in the given schemas, with the size the server remembers (reltuples is -1, before

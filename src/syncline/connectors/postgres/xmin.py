@@ -86,12 +86,12 @@ class XminPlanner:
         if self._exact:
             raise SynclineError(
                 ErrorKind.CONFIG,
-                "the server is another than last time, or was restored: its transaction ids do not continue the position",
+                "the server is not that of the last run, or was restored: its transaction ids mean something else",
                 hint=f"start over with a whole copy: syncline state reset --stream {self._relation.name}",
                 where={"connector": "postgres", "stream": str(self._relation.name)},
             )
         return (
             [],
             self._position(),
-            "the server is not the one of the last run (or was restored): all rows are read again",
+            self._horizon.stranger_note,
         )
