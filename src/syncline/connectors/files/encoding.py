@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from syncline.connectors.files.config import FormatConfig
-from syncline.connectors.files.json_text import hex_text, json_lines, json_text
+from syncline.connectors.files.json_text import calendar_text, far_from_now, hex_text, json_lines, json_text
 from syncline.connectors.files.types import decimal_text, file_type, to_file_type
 
 __all__ = ["Encoder", "encoder"]
@@ -172,5 +172,7 @@ def _csv_column(array: pa.Array) -> pa.Array:
         return decimal_text(array)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return hex_text(array)
+    if (pa.types.is_timestamp(kind) or pa.types.is_date32(kind)) and far_from_now(array):
+        return calendar_text(array)
     wanted = file_type(kind, "CSV")
     return array if kind == wanted else array.cast(wanted)

@@ -51,6 +51,8 @@ class FolderSplit:
         self._by_column = [i for i in range(len(self._fields)) if i not in self._constants]
         left_out = {self._fields[i].field_name for i in self._by_column if self._fields[i].type == "IDENTITY"}
         self._kept = [name for name in schema.names if name not in left_out]
+        if not self._kept:
+            raise _error("partitioning takes every column, so that none is left for the files", "leave one out")
         self.file_schema: pa.Schema = pa.schema([schema.field(name) for name in self._kept])
         self._whole = self._part_place([None] * len(self._fields)) if not self._by_column else None
 

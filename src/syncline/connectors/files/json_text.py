@@ -7,13 +7,15 @@ to 15 digits; longer decimals as strings. NaN and the infinities, which JSON lac
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from syncline.connectors.files.types import decimal_text
 
-__all__ = ["hex_text", "iso_text", "json_lines", "json_text"]
+__all__ = ["calendar_text", "far_from_now", "hex_text", "iso_text", "json_lines", "json_text"]
 
 #: A double, which most readers of JSON take a number for, holds every decimal of so many digits.
 _EXACT_DIGITS = 15
@@ -80,12 +82,56 @@ def _floats(array: pa.Array) -> pa.Array:
 
 def iso_text(array: pa.Array) -> pa.Array:
     """Dates and times as ISO 8601, with a ``T``; an aware timestamp in UTC, ending with ``Z``."""
+    text = calendar_text(array)
+    return pc.replace_substring(text, " ", "T", max_replacements=1) if pa.types.is_timestamp(array.type) else text
+
+
+def calendar_text(array: pa.Array) -> pa.Array:
+    """Dates and times as Arrow writes them (a blank before the time), also in years where Arrow gives up."""
     kind = array.type
-    if not pa.types.is_timestamp(kind):
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date32(kind)):
         return array.cast(pa.string())
-    if kind.tz is not None and kind.tz != "UTC":
-        array = array.cast(pa.timestamp(kind.unit, tz="UTC"))
-    return pc.replace_substring(array.cast(pa.string()), " ", "T", max_replacements=1)
+    numbers = array.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
+    if far_from_now(array):
+        # So few values, if any, that one after the other is well enough.
+        return pa.array([None if n is None else _far_text(n, kind) for n in numbers.to_pylist()], pa.string())
+    if not pa.types.is_timestamp(kind) or kind.tz is None:
+        return array.cast(pa.string())
+    # What an aware timestamp holds is UTC; Arrow formats it several times faster without the zone.
+    plain = numbers.cast(pa.timestamp(kind.unit)).cast(pa.string())
+    return pc.binary_join_element_wise(plain, "Z", "")
+
+
+def far_from_now(array: pa.Array) -> bool:
+    """Whether dates or timestamps lie beyond the years -28000 to 32000: Arrow writes those wrong, or not at all."""
+    kind = array.type
+    limit = _FAR_DAYS * (_PER_DAY[kind.unit] if pa.types.is_timestamp(kind) else 1)
+    ends = pc.min_max(array.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64()))
+    return any(end.is_valid and abs(end.as_py()) > limit for end in (ends["min"], ends["max"]))
+
+
+#: Some 30,000 years.
+_FAR_DAYS = 10_957_000
+_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+
+def _far_text(number: int, kind: pa.DataType) -> str:
+    """A date or timestamp of any year as text, from its number of days or units since 1970."""
+    is_time = pa.types.is_timestamp(kind)
+    days, rest = divmod(number, _PER_DAY[kind.unit]) if is_time else (number, 0)
+    # The Gregorian calendar repeats after 400 years, which are 146,097 days.
+    eras, day = divmod(days, 146_097)
+    near = date(1970, 1, 1) + timedelta(days=day)
+    year = near.year + 400 * eras
+    text = f"{'-' if year < 0 else ''}{abs(year):04}-{near:%m-%d}"
+    if not is_time:
+        return text
+    per_second = _PER_DAY[kind.unit] // 86_400
+    seconds, part = divmod(rest, per_second)
+    text += f" {seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    if per_second > 1:
+        text += f".{part:0{len(str(per_second)) - 1}}"
+    return text + ("Z" if kind.tz is not None else "")
 
 
 def hex_text(array: pa.Array) -> pa.Array:

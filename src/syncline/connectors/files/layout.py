@@ -71,9 +71,9 @@ def stream_prefix(config: FilesDestinationConfig, stream: StreamName) -> str:
 
 
 def stream_folder_format(config: FilesDestinationConfig, stream: StreamName) -> str:
-    """The stream's folder with the variables of time still in it: two streams with the same one get in each other's
+    """The stream's place with the variables of time still in it: two streams with the same one get in each other's
     way."""
-    return _clean(_stream_variables(config.s3_path_format, stream).rpartition("/")[0] + "/")
+    return _clean(_stream_variables(config.s3_path_format, stream))
 
 
 def _stream_variables(text: str, stream: StreamName) -> str:
@@ -122,7 +122,7 @@ class FileNames:
         place, _, beginning = _clean(path).rpartition("/")
         pattern = self.config.file_name_pattern
         stem = self.target.sync_id if pattern is None and not beginning else self._pattern(pattern or "", number)
-        name = folder_name(beginning + stem).encode()[:_STEM_BYTES].decode(errors="ignore").rstrip("_")
+        name = folder_name(beginning + stem).encode()[:_STEM_BYTES].decode(errors="ignore").rstrip("_.")
         return (
             f"{place}/{folder}{name}{self._suffix(number, '')}"
             if place
