@@ -12,14 +12,16 @@ the same bytes, slower. Called by the Postgres destination.
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
-from psycopg.generators import copy_to
+from psycopg.waiting import READY_R, READY_W, WAIT_RW, WAIT_W
 
 from syncline.connectors.postgres.encode_fallback import PythonEncoder
 from syncline.connectors.postgres.encode_native import NativeEncoder, native_library
@@ -27,6 +29,10 @@ from syncline.connectors.postgres.encode_plan import EncodeColumn, Reason, compi
 from syncline.connectors.postgres.errors import postgres_errors
 from syncline.core.batch import Misfit
 from syncline.core.errors import ErrorKind, SynclineError
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen
+    from psycopg.pq.abc import PGconn
 
 __all__ = ["CellProblem", "CopyWriter", "EncodeColumn", "encode_batch", "encoder_for", "find_unencodable"]
 
@@ -37,9 +43,10 @@ SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 HEADER = SIGNATURE + bytes(8)  # no flags, no extension
 TRAILER = b"\xff\xff"
 
-# 256 KiB: big enough that calls cost nothing, small enough for the second-level cache and for libpq, which moves the
-# rest of its buffer to the front after each partial send.
-_CHUNK = 256 * 1024
+# 1 MiB: fewer and larger sends cost the client less (2.0 s of CPU for 1.1 GB against 2.3 s with 256 KiB); libpq holds
+# one copy of it.
+_CHUNK = 1024 * 1024
+_GATHER = 64 * 1024  # relayed pieces smaller than this are joined before they are sent
 _EVERYTHING = 1 << 62
 _HINT = "compare the destination table with the columns of the stream, or run again"
 
@@ -110,7 +117,8 @@ class CopyWriter:
         self._encoder: BatchEncoder | None = None
         self._open = False
         self._started = False  # our header is out
-        self._relay: bytes | None = None  # inside a relayed stream: the last two bytes, which may be its trailer
+        # Inside a relayed stream: what has not been sent, at least the last two bytes, which may be the trailer.
+        self._relay: bytearray | None = None
         self._relay_head = b""
         with postgres_errors(hint=_HINT):
             if connection.info.encoding != "utf-8":
@@ -157,23 +165,28 @@ class CopyWriter:
                 if head != HEADER:
                     raise SynclineError(ErrorKind.INTERNAL, "the relayed bytes do not start as COPY BINARY does")
                 self._start()
-                self._relay, self._relay_head = b"", b""
+                self._relay, self._relay_head = bytearray(), b""
+            if len(self._relay) + len(data) < _GATHER:
+                self._relay += data
+                return
             if len(data) < len(TRAILER):
-                data = memoryview(self._relay + bytes(data))
-            elif self._relay:
-                self._send(self._relay)
-            self._relay = bytes(data[-len(TRAILER) :])
-            for at in range(0, len(data) - len(TRAILER), _CHUNK):
-                self._send(data[at : min(at + _CHUNK, len(data) - len(TRAILER))])
+                data = memoryview(bytes(self._relay) + bytes(data))
+            else:
+                self._send(bytes(self._relay))
+            stop = len(data) - len(TRAILER)
+            self._relay = bytearray(data[stop:])
+            for at in range(0, stop, _CHUNK):
+                self._send(data[at : min(at + _CHUNK, stop)])
 
     def end_raw(self) -> None:
         """The relayed stream is over. Raises ``internal`` when it does not end as a whole stream does."""
         with self._or_abort():
-            if self._relay != TRAILER or self._relay_head:
+            if self._relay is None or not self._relay.endswith(TRAILER) or self._relay_head:
                 raise SynclineError(
                     ErrorKind.INTERNAL, "the relayed COPY BINARY stream ended early", hint="read the partition again"
                 )
-            self._relay = None
+            rest, self._relay = bytes(self._relay[: -len(TRAILER)]), None
+            self._send(rest)
 
     def finish(self) -> int:
         """End the COPY; returns the rows that the server has taken. Raises what the server found wrong."""
@@ -217,11 +230,39 @@ class CopyWriter:
         if not data:
             return
         with postgres_errors(hint=_HINT):
-            self._connection.wait(copy_to(self._connection.pgconn, data))
+            if self._connection.wait(_sending(self._connection.pgconn, data)):
+                # The COPY has failed already; what follows would be sent for nothing. Ending it brings the error.
+                self._open = False
+                self._context.__exit__(None, None, None)
 
 
 class _AbortedError(Exception):
     """Carries an abort through psycopg's context manager."""
+
+
+def _sending(pgconn: PGconn, data: memoryview | bytes) -> PQGen[bool]:
+    """Hand ``data`` to libpq and wait until the kernel has it. True when the server has sent an error meanwhile: libpq
+    itself would keep that to itself until the end of the COPY."""
+    while pgconn.put_copy_data(data) == 0:
+        while not (yield WAIT_W):
+            continue
+    while True:
+        ready = yield WAIT_RW
+        if ready & READY_R:
+            if _next_byte(pgconn.socket) == b"E":
+                return True
+            pgconn.consume_input()
+        if ready & READY_W and pgconn.flush() == 0:
+            return False
+
+
+def _next_byte(descriptor: int) -> bytes:
+    """The first unread byte: the kind of the server's next message, or something else on an encrypted connection."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as peeking:
+            return peeking.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return b""
 
 
 def _encoder(schema: pa.Schema, columns: Sequence[EncodeColumn]) -> BatchEncoder:

@@ -505,22 +505,22 @@ def test_many_columns_and_rows_go_in_several_chunks(connection: psycopg.Connecti
 
 
 def test_a_relayed_stream_is_joined_with_others(connection: psycopg.Connection[Any], encoder: str) -> None:
-    connection.execute("CREATE TEMP TABLE s AS SELECT g AS n, 'row ' || g AS t FROM generate_series(1, 500) g")
+    connection.execute("CREATE TEMP TABLE s AS SELECT g AS n, 'row ' || g AS t FROM generate_series(1, 20000) g")
     connection.execute("CREATE TEMP TABLE t (LIKE s)")
     try:
         with connection.cursor().copy("COPY s TO STDOUT (FORMAT binary)") as out:
             raw = b"".join(bytes(chunk) for chunk in out)
         columns = [EncodeColumn(name="n", encoder="int4"), EncodeColumn(name="t", encoder="text")]
         writer = CopyWriter(connection, sql.SQL("COPY t FROM STDIN (FORMAT binary)"), columns)
-        for size in (1, 7, 4096, len(raw)):
+        for size in (5, 7, 4096, 65_536, 100_001, len(raw)):
             for at in range(0, len(raw), size):
                 writer.write_raw(memoryview(raw)[at : at + size])
             writer.end_raw()
         writer.write_raw(raw)
         writer.write(pa.RecordBatch.from_arrays([pa.array([0]), pa.array(["last"])], names=["n", "t"]))
-        assert writer.finish() == 5 * 500 + 1
+        assert writer.finish() == 7 * 20_000 + 1
         got = connection.execute("SELECT count(*), sum(n) FROM t").fetchone()
-        assert got == (2501, 5 * 500 * 501 // 2)
+        assert got == (140_001, 7 * 20_000 * 20_001 // 2)
     finally:
         connection.rollback()
 
@@ -566,6 +566,38 @@ def test_a_constraint_gives_the_servers_words_and_a_kind(connection: psycopg.Con
         copy(connection, "t", [batch] * 5, columns)
     assert refused.value.kind is ErrorKind.DATA
     assert isinstance(refused.value.__cause__, psycopg.errors.CheckViolation)
+    connection.rollback()
+
+
+def test_a_copy_that_has_failed_is_not_fed_any_longer(connection: psycopg.Connection[Any], encoder: str) -> None:
+    connection.execute("CREATE TEMP TABLE t (n int4 CONSTRAINT small CHECK (n < 1000))")
+    columns = [EncodeColumn(name="n", encoder="int4")]
+    batch = pa.RecordBatch.from_arrays([pa.array(range(200_000), pa.int32())], names=["n"])
+    written = []
+    writer = CopyWriter(connection, sql.SQL("COPY t FROM STDIN (FORMAT binary)"), columns)
+
+    def write_on() -> None:
+        for number in range(100):  # 200 MB
+            writer.write(batch)
+            written.append(number)
+
+    with pytest.raises(SynclineError, match="small") as refused:
+        write_on()
+    assert refused.value.kind is ErrorKind.DATA
+    assert len(written) < 100
+    connection.rollback()
+
+
+def test_notices_of_the_server_do_not_stop_a_copy(connection: psycopg.Connection[Any], encoder: str) -> None:
+    connection.execute("CREATE TEMP TABLE t (n int4)")
+    connection.execute(
+        "CREATE FUNCTION pg_temp.talk() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE NOTICE 'row %', repeat('x', 500); RETURN NEW; END $$"
+    )
+    connection.execute("CREATE TRIGGER talk BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION pg_temp.talk()")
+    columns = [EncodeColumn(name="n", encoder="int4")]
+    batch = pa.RecordBatch.from_arrays([pa.array(range(30_000), pa.int32())], names=["n"])
+    assert copy(connection, "t", [batch] * 2, columns) == 60_000
     connection.rollback()
 
 
