@@ -6,7 +6,7 @@ Also which type fits into which (for tables that are there already), and the pub
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -205,11 +205,7 @@ def _known_types(session: Session, natives: set[str], schema: str) -> dict[str, 
             """,
             schema=schema,
         )
-        oids: dict[str, int] = {}
-        for bare in {bare for bare, _ in split.values()}:
-            # One by one: before Postgres 16 text that is no type name at all raises instead of giving NULL.
-            if (oid := _type_oid(session, bare)) is not None:
-                oids[bare] = oid
+        oids = _type_oids(session, sorted({bare for bare, _ in split.values()}))
     if not oids:
         return {}
     printed = {
@@ -251,17 +247,23 @@ def _without_modifier(native: str) -> tuple[str, str]:
     return native[: found.start()] + found[2], found[1]
 
 
-def _type_oid(session: Session, name: str) -> int | None:
+def _type_oids(session: Session, names: Sequence[str]) -> dict[str, int]:
+    """Oids of those types that this server has."""
     import psycopg
 
     try:
         with session.transaction():
-            row = run(session, "SELECT to_regtype({name})::oid::int8", name=name).fetchone()
-    except (psycopg.errors.SyntaxError, psycopg.errors.InvalidName, psycopg.errors.UndefinedObject):
-        return None
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName, psycopg.errors.FeatureNotSupported):
-        return None
-    return None if row is None or row[0] is None else int(row[0])
+            rows = run(
+                session,
+                "SELECT name, to_regtype(name)::oid::int8 FROM unnest(ARRAY[{names}]::text[]) name",
+                names=commas(sql.Literal(name) for name in names),
+            ).fetchall()
+    except (psycopg.errors.ProgrammingError, psycopg.errors.NotSupportedError):
+        # Before Postgres 16 one text that is no type's name at all raises for all: find out which.
+        if len(names) == 1:
+            return {}
+        return {name: oid for each in names for name, oid in _type_oids(session, [each]).items()}
+    return {name: int(oid) for name, oid in rows if oid is not None}
 
 
 class Fit:

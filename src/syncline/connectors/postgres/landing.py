@@ -157,8 +157,8 @@ class Landing:
         run(self._session, "TRUNCATE {scratch}", scratch=scratch)
 
     def _value(self, column: LoadColumn, value: sql.Composable) -> sql.Composable:
-        if not column.cast:
-            return value
+        # Every column, for an enum travels as text too; a scratch column has the modifier of the real one, so that no
+        # cast cuts or rounds.
         return sql.SQL("({})::{}").format(value, trusted(column.column.type))
 
     def _copied(
