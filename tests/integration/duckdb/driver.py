@@ -125,9 +125,9 @@ class Attempt:
     def commit(self, *staged: Staged, publish: bool = False) -> None:
         following = self.checkpoint.next(done=self.checkpoint.done | {s.partition for s in staged})
         if publish:
-            following = replace(
-                following, phase=Phase.IDLE, plan=None, write=None, done=frozenset(), position={"at": "end"}
-            )
+            assert self.checkpoint.plan is not None
+            end = self.checkpoint.plan.end
+            following = replace(following, phase=Phase.IDLE, plan=None, write=None, done=frozenset(), position=end)
         self.to.commit(self.aim, staged, following, self.token, publish=publish)
         self.checkpoint = following
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-
 from tests.integration.duckdb.driver import (
     CONSTANTS,
     STREAM,
@@ -20,6 +19,7 @@ from tests.integration.duckdb.driver import (
     rows,
     target,
 )
+
 from syncline.core.checkpoint import Phase
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName, WriteMode
@@ -46,7 +46,7 @@ def test_replace_is_seen_only_when_whole(path: Path) -> None:
     entry = to.committed("c", STREAM)
     assert entry is not None
     assert entry.checkpoint.phase is Phase.IDLE
-    assert entry.checkpoint.position == {"at": "end"}
+    assert entry.checkpoint.position == {"at": "p2"}
 
 
 def test_nothing_is_left_beside_the_file(path: Path) -> None:
@@ -205,7 +205,7 @@ def test_two_streams_cannot_share_a_table(path: Path) -> None:
     to = destination(path)
     load(to, target(), [people([(1, "a", 1)])])
     other = StreamName(namespace="sales", name="ORDERS")
-    with pytest.raises(SynclineError, match="written by stream public.orders") as caught:
+    with pytest.raises(SynclineError, match=r"written by stream public\.orders") as caught:
         load(to, target(stream=other), [people([(2, "b", 1)])])
     assert caught.value.kind is ErrorKind.CONFLICT
     load(destination(path, namespace="source"), target(stream=other), [people([(2, "b", 1)])])

@@ -38,8 +38,10 @@ def check(config: DuckdbDestinationConfig, database: Database, targets: Sequence
     try:
         with database.opened() as con:
             findings.append(_version(con))
+            unfit = {f.stream for f in findings if f.severity is Severity.ERROR}
             for target in targets:
-                findings += _table(config, con, target)
+                if str(target.stream) not in unfit:
+                    findings += _table(config, con, target)
     except SynclineError as error:
         findings.append(_of(error))
     return findings

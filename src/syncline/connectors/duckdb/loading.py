@@ -6,7 +6,8 @@ There is no index on the key: it would have to be in memory as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import duckdb
 
@@ -109,33 +110,55 @@ def delete_duplicates(con: duckdb.DuckDBPyConnection, table: TableName, target: 
     """Keep one row per key: the one with the greatest cursor, among equals the last written. Returns the rows deleted.
 
     Keys are counted first, which is cheap and in most cases all: only rows whose key is there twice are ordered."""
-    key = quoted_list(target.primary_key)
-    doubled = f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1"
-    con.execute(f"CREATE TEMPORARY TABLE {_DOUBLED} AS {doubled}")
-    row = con.execute(f"SELECT count(*) FROM {_DOUBLED}").fetchone()
-    assert row is not None
-    deleted = 0
-    if row[0]:
-        order = ["rowid DESC"]
-        if target.cursor_field is not None:
-            rank = _ranks(target.schema.field(target.cursor_field), quote(target.cursor_field))
-            order = [*(f"{r} DESC NULLS LAST" for r in rank), *order]
-        result = con.execute(
+    with _rowid_visible(con, table) as named:
+        key = quoted_list(named(k) for k in target.primary_key)
+        con.execute(
             f"""
-            DELETE FROM {table}
-            WHERE rowid IN (
-                SELECT row
-                FROM (
-                    SELECT rowid AS row, row_number() OVER (PARTITION BY {key} ORDER BY {", ".join(order)}) AS number
-                    FROM {table} SEMI JOIN {_DOUBLED} USING ({key})
-                )
-                WHERE number > 1
-            )
+            CREATE TEMPORARY TABLE {_DOUBLED} AS
+            SELECT {key}
+            FROM {table}
+            GROUP BY {key}
+            HAVING count(*) > 1
             """
-        ).fetchone()
-        deleted = int(result[0]) if result else 0
-    con.execute(f"DROP TABLE {_DOUBLED}")
+        )
+        row = con.execute(f"SELECT count(*) FROM {_DOUBLED}").fetchone()
+        deleted = 0
+        if row is not None and row[0]:
+            order = ["rowid DESC"]
+            if target.cursor_field is not None:
+                ranks = _ranks(target.schema.field(target.cursor_field), quote(named(target.cursor_field)))
+                order = [*(f"{r} DESC NULLS LAST" for r in ranks), *order]
+            result = con.execute(
+                f"""
+                DELETE FROM {table}
+                WHERE rowid IN (
+                    SELECT row
+                    FROM (
+                        SELECT rowid AS row, row_number() OVER (PARTITION BY {key} ORDER BY {", ".join(order)}) AS place
+                        FROM {table} SEMI JOIN {_DOUBLED} USING ({key})
+                    )
+                    WHERE place > 1
+                )
+                """
+            ).fetchone()
+            deleted = int(result[0]) if result else 0
+        con.execute(f"DROP TABLE {_DOUBLED}")
     return deleted
+
+
+@contextmanager
+def _rowid_visible(con: duckdb.DuckDBPyConnection, table: TableName) -> Iterator[Callable[[str], str]]:
+    """A column named rowid hides the place of a row: it has another name while this block runs. Gives the function from
+    a column's name to its name in the block."""
+    names = [str(d[0]) for d in con.execute(f"SELECT * FROM {table} LIMIT 0").description or ()]
+    hiding = next((name for name in names if folded(name) == "rowid"), None)
+    if hiding is None:
+        yield lambda name: name
+        return
+    aside = "_syncline_rowid"
+    con.execute(f"ALTER TABLE {table} RENAME COLUMN {quote(hiding)} TO {quote(aside)}")
+    yield lambda name: aside if folded(name) == "rowid" else name
+    con.execute(f"ALTER TABLE {table} RENAME COLUMN {quote(aside)} TO {quote(hiding)}")
 
 
 def _ranks(field: Field, column: str) -> list[str]:
