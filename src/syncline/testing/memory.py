@@ -236,7 +236,10 @@ class MemoryDestination:
 
 
 def _deduped(rows: list[dict[str, Any]], target: StreamTarget) -> list[dict[str, Any]]:
-    return list({tuple(r[k] for k in target.primary_key): r for r in rows}.values())
+    """The newest row of each key: the one with the greatest cursor, of equals the last."""
+    cursor = target.cursor_field
+    ordered = sorted(rows, key=lambda r: (r[cursor] is not None, r[cursor])) if cursor else rows
+    return list({tuple(r[k] for k in target.primary_key): r for r in ordered}.values())
 
 
 def register_memory() -> None:

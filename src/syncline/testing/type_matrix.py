@@ -1,4 +1,4 @@
-"""The published type matrix: what each Postgres type becomes at each destination, computed by the code that a sync uses.
+"""The published type matrix: what each Postgres type becomes at each destination, computed by what a sync uses.
 
 ``docs/generate.py`` writes it into the documentation; the matrix test syncs a table of all these types and compares.
 """
@@ -47,8 +47,8 @@ def matrix_page() -> str:
         "",
         "What each Postgres type becomes. *Carrier* is the Arrow type in which its values travel. A value that the",
         "carrier cannot hold travels as exact text beside the row: Postgres (and DuckDB, where it can) writes it from",
-        "that text, any other destination puts the row into its quarantine with the reason. Nothing is rounded, clipped",
-        "or made NULL.",
+        "that text, any other destination puts the row into its quarantine with the reason. Nothing is rounded,",
+        "clipped or made NULL.",
         "",
         "Postgres to Postgres keeps the type itself. A type of an extension or a user that does not exist at the",
         "destination becomes `text`, and `check` says so. A domain travels as its base type.",
