@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -17,9 +17,9 @@ app = typer.Typer(help="List connectors and show their configuration.", no_args_
 def list_(as_json: JsonOption = False) -> None:
     """List the installed connectors and what each still needs."""
     from syncline.cli.output import print_json, table
-    from syncline.sdk.connector import connectors
+    from syncline.sdk.connector import Role, connectors
 
-    specs = [s for role in ("source", "destination") for s in connectors(role).values()]
+    specs = [s for role in get_args(Role) for s in connectors(role).values()]
     if as_json:
         print_json([{"name": s.name, "role": s.role, "title": s.title, "missing": s.missing_drivers()} for s in specs])
         return
@@ -39,11 +39,11 @@ def spec(
     """Show a connector's settings: a table, or its JSON Schema with --json."""
     from syncline.cli.output import print_json
     from syncline.core.errors import ErrorKind, SynclineError
-    from syncline.sdk.connector import connector, connectors
+    from syncline.sdk.connector import Role, connector, connectors
 
     if role not in (None, "source", "destination"):
         raise SynclineError(ErrorKind.CONFIG, f"unknown role {role!r}", hint="--role source or --role destination")
-    roles = [role] if role else [r for r in ("source", "destination") if name in connectors(r)]  # type: ignore[arg-type]
+    roles: list[Role] = [r for r in get_args(Role) if (r == role if role else name in connectors(r))]
     specs = [connector(r, name) for r in roles] or [connector("source", name)]
     if as_json:
         documents = {s.role: s.config_model().model_json_schema() for s in specs}

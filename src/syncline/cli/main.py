@@ -60,7 +60,7 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
-    except Exception as error:  # noqa: BLE001 - the last resort: a defect is an error with a kind too, not a trace
+    except Exception as error:  # the last resort: a defect is an error with a kind too, not a trace
         if os.environ.get("SYNCLINE_DEBUG"):
             raise
         hint = "this is a defect of Syncline: please report it with the trace that SYNCLINE_DEBUG=1 prints"

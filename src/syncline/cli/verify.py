@@ -25,17 +25,18 @@ def verify(
     from syncline.service.verify import verify_connection
     from syncline.settings import load_settings
 
-    results = [
-        r for item in load_project(file).only(connection) for r in verify_connection(item, load_settings(), stream)
-    ]
+    results = []
+    for item in load_project(file).only(connection):
+        for verdict in verify_connection(item, load_settings(), stream):
+            results.append(verdict)
+            if as_json:
+                continue
+            if verdict.error is not None:
+                print_error(verdict.error)
+            elif verdict.report is not None:
+                print(verdict.report.summary(), flush=True)
     if as_json:
         print_json([r.to_json() for r in results])
-    else:
-        for r in results:
-            if r.error is not None:
-                print_error(r.error)
-            elif r.report is not None:
-                print(r.report.summary())
     failed = next((r.error for r in results if r.error), None)
     if failed is not None:
         raise typer.Exit(failed.policy.exit_code)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from syncline.core.checkpoint import LedgerEntry, Phase, StreamCheckpoint
-from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.core.stream import SelectedStream
 from syncline.jobs.lease import connection_lease
 from syncline.service.opened import Opened, opened
 from syncline.service.project import Connection
+from syncline.service.selection import named_streams
 from syncline.service.sync import lease_key
 from syncline.settings import Settings
 
@@ -70,7 +70,7 @@ def _commit_state(
     connection: Connection, settings: Settings, streams: list[str] | None, position: Mapping[str, Any] | None
 ) -> list[StreamState]:
     with connection_lease(settings.leases, lease_key(connection)), opened(connection, settings) as ends:
-        selection = _named(ends.select(), streams)
+        selection = named_streams(ends.select(), streams)
         return [_commit_one(ends, connection, s, position) for s in selection]
 
 
@@ -85,20 +85,3 @@ def _commit_one(
     target = ends.target(selected, generation=before.generation)
     ends.destination.commit(target, [], following, entry.token)
     return StreamState(stream=str(selected.name), entry=LedgerEntry(token=entry.token, checkpoint=following))
-
-
-def _named(selection: list[SelectedStream], streams: list[str] | None) -> list[SelectedStream]:
-    if streams is None:
-        return selection
-    found = []
-    for name in streams:
-        matches = [s for s in selection if name in (str(s.name), s.name.name)]
-        if len(matches) != 1:
-            near = nearest(name, [str(s.name) for s in selection])
-            raise SynclineError(
-                ErrorKind.CONFIG,
-                f"the connection takes no stream {name!r}" if not matches else f"stream {name!r} is ambiguous",
-                hint=f"did you mean {near!r}?" if near else "see: syncline state show",
-            )
-        found.append(matches[0])
-    return found

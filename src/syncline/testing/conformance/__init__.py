@@ -2,8 +2,8 @@
 
 A connector's test module subclasses :class:`~syncline.testing.conformance.destination.DestinationConformance` or
 :class:`~syncline.testing.conformance.source.SourceConformance` and gives a ``driver`` fixture: how to open it on a
-fresh system, and how to look at the rows without its help. What a connector cannot do is declared in the driver's ``gaps``
-with the reason; a declared gap that works is a failure, so that the declaration goes when the gap does.
+fresh system, and how to look at the rows without its help. What a connector cannot do is declared in the driver's
+``gaps`` with the reason; a declared gap that works is a failure, so that the declaration goes when the gap does.
 """
 
 import pytest
