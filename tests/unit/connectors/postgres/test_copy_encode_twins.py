@@ -75,7 +75,7 @@ BYTES = [
 ]
 fragments = st.sampled_from([*WORDS.split(), *ESCAPES, *BYTES])
 ugly = st.one_of(st.lists(fragments, max_size=5).map(b"".join), st.binary(max_size=12))
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def same(batch: pa.RecordBatch, columns: list[EncodeColumn]) -> None:
