@@ -164,6 +164,7 @@ NOINLINE int grow_bytes(struct vector *v, int64_t more) {
     int64_t capacity = v->bytes_capacity + v->bytes_capacity / 2;
     if (capacity < v->bytes + more) capacity = v->bytes + more;
     if (capacity < 1024) capacity = 1024;
+    if (capacity > INT32_MAX) capacity = INT32_MAX; /* room() relies on it */
     if (!grow((void **)&v->values, capacity)) return 0;
     v->bytes_capacity = capacity;
     return 1;

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composable
 
 from syncline.connectors.postgres.copy_fallback import Misfit, PythonDecoder, TooLargeError
@@ -67,7 +68,13 @@ class _Copy:
         self.rows: int | None = None
         self._cursor = connection.cursor()
         self._context: AbstractContextManager[psycopg.Copy] | None = self._cursor.copy(statement)
-        self._copy = self._context.__enter__()
+        try:
+            self._copy = self._context.__enter__()
+        except BaseException:
+            # An interrupt while the server prepares its first rows leaves psycopg's session with half an answer.
+            if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                connection.close()
+            raise
 
     def messages(self) -> Iterator[memoryview]:
         """The messages through psycopg, up to the successful end of the COPY."""
@@ -128,7 +135,7 @@ class CopyReader:
         self._schema = schema_of(columns)
         self._batch_bytes = max(1, min(batch_bytes, _MOST_BYTES))
         self._batch_rows = max(1, min(batch_rows or _MOST_ROWS, _MOST_ROWS))
-        self._check_utf8 = _require_utf8(connection)
+        self._check_utf8 = _unchecked_utf8(connection)
         self._copy = _Copy(connection, query)
         self._batches = self._read_native() if native_available() else self._read_python()
         #: Rows given so far; at the end all that the server sent.
@@ -315,13 +322,14 @@ def _too_large() -> SynclineError:
     )
 
 
-def _require_utf8(connection: psycopg.Connection[Any]) -> bool:
-    """Whether text must be checked: a SQL_ASCII database sends whatever was put into it."""
+def _unchecked_utf8(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the bytes of text must be looked at: a session in SQL_ASCII gets whatever was put into the database. In
+    one in UTF8 the server sends nothing else, and stops the COPY at the first text that it cannot convert."""
     encoding = connection.info.parameter_status("client_encoding")
-    if encoding != "UTF8":
+    if encoding not in {"UTF8", "SQL_ASCII"}:
         raise SynclineError(
             ErrorKind.INTERNAL,
-            f"the session's client_encoding is {encoding}, COPY is read as UTF8",
+            f"the session's client_encoding is {encoding}, and COPY is read as UTF8",
             hint="SET client_encoding = 'UTF8'",
         )
-    return connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+    return encoding == "SQL_ASCII"
