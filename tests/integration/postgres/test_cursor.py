@@ -136,51 +136,51 @@ def test_an_empty_table_has_a_position_too(db, mode):
     assert sync.run() == []
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    ("kind", "values"),
-    [
-        ("smallint", ["-32768", "-1", "0", "32766", "32767"]),
-        ("bigint", ["-9223372036854775808", "0", "9223372036854775807"]),
-        ("numeric", ["-1e50", "0.1", "0.10000000000000000000001", "1e60"]),
-        ("text", ["", "A", "a", "z\\'\"%s", "é"]),
-        ("uuid", ["00000000-0000-0000-0000-000000000001", "a0000000-0000-0000-0000-000000000001"]),
-        ("date", ["-infinity", "0044-03-15 BC", "2024-01-01", "12024-01-01"]),
-        ("timestamp", ["-infinity", "4000-01-01 BC", "2024-01-01 00:00:00.000001", "294000-01-01"]),
-        ("timestamptz", ["-infinity", "0044-03-15 BC", "2024-01-01 00:00:00.123456+02", "294000-01-01"]),
-        ("timestamp(3)", ["2024-01-01 00:00:00.123", "2024-01-01 00:00:00.124"]),
-        ("char(5)", ["a", "b "]),
-        ("double precision", ["-Infinity", "-1.5", "0.1", "1e300"]),
-    ],
-)
-def test_cursors_of_every_type_go_there_and_back(db, mode, kind, values):
-    db.execute(f"CREATE TABLE t (id int PRIMARY KEY, c {kind})")
-    sync = db.sync("t", mode, cursor="c", lookback_window=0)
-    expected = []
-    for number, value in enumerate(values):
-        with db.session.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO t VALUES (%s, %s::{kind}), (%s, %s::{kind})".encode(), [number, value, -number - 1, value]
-            )
-        expected += [number, -number - 1]
-        assert ids(sync.run()) == sorted([number, -number - 1]), value
-    assert sync.run() == []
-    assert ids(sync.delivered) == sorted(expected)
+CURSORS = [
+    ("smallint", ["-32768", "-1", "0", "32766", "32767"]),
+    ("bigint", ["-9223372036854775808", "0", "9223372036854775807"]),
+    ("numeric", ["-1e50", "0.1", "0.10000000000000000000001", "1e60"]),
+    ("text", ["", "A", "a", "z\\'\"%s", "é"]),
+    ("uuid", ["00000000-0000-0000-0000-000000000001", "a0000000-0000-0000-0000-000000000001"]),
+    ("date", ["-infinity", "0044-03-15 BC", "2024-01-01", "12024-01-01"]),
+    ("timestamp", ["-infinity", "4000-01-01 BC", "2024-01-01 00:00:00.000001", "294000-01-01"]),
+    ("timestamptz", ["-infinity", "0044-03-15 BC", "2024-01-01 00:00:00.123456+02", "294000-01-01"]),
+    ("timestamp(3)", ["2024-01-01 00:00:00.123", "2024-01-01 00:00:00.124"]),
+    ("char(5)", ["a", "b "]),
+    ("double precision", ["-Infinity", "-1.5", "0.1", "1e300"]),
+]
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date", "numeric", "double precision"])
-def test_infinity_does_not_end_all_increments(db, mode, kind):
-    moment = kind in ("timestamptz", "timestamp", "date")
-    low, high = ("2024-01-01", "2024-01-02") if moment else ("1", "2")
-    top = "infinity" if moment else "NaN"
-    db.execute(f"CREATE TABLE t (id int PRIMARY KEY, c {kind})", f"INSERT INTO t VALUES (1, '{low}'), (2, '{top}')")
-    sync = db.sync("t", mode, cursor="c")
-    assert ids(sync.run()) == [1, 2]
-    assert sync.run() == []
-    db.execute(f"INSERT INTO t VALUES (3, '{high}'), (4, '{top}')")
-    assert ids(sync.run()) == [3, 4]
-    assert sync.run() == []
+def test_cursors_of_every_type_go_there_and_back(db, mode):
+    for table, (kind, values) in enumerate(CURSORS):
+        db.execute(f"CREATE TABLE t{table} (id int PRIMARY KEY, c {kind})")
+        sync = db.sync(f"t{table}", mode, cursor="c")
+        insert = f"INSERT INTO t{table} VALUES (%s, %s::{kind}), (%s, %s::{kind})"
+        for number, value in enumerate(values):
+            db.session.execute(insert.encode(), [number, value, -number - 1, value])
+            assert ids(sync.run()) == [-number - 1, number], (kind, value)
+        assert sync.run() == []
+        assert len(sync.delivered) == 2 * len(values)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_infinity_does_not_end_all_increments(db, mode):
+    for kind in ("timestamptz", "timestamp", "date", "numeric", "double precision"):
+        moment = kind in ("timestamptz", "timestamp", "date")
+        low, high = ("2024-01-01", "2024-01-02") if moment else ("1", "2")
+        top = "infinity" if moment else "NaN"
+        db.execute(
+            "DROP TABLE IF EXISTS t",
+            f"CREATE TABLE t (id int PRIMARY KEY, c {kind})",
+            f"INSERT INTO t VALUES (1, '{low}'), (2, '{top}')",
+        )
+        sync = db.sync("t", mode, cursor="c")
+        assert ids(sync.run()) == [1, 2]
+        assert sync.run() == []
+        db.execute(f"INSERT INTO t VALUES (3, '{high}'), (4, '{top}')")
+        assert ids(sync.run()) == [3, 4]
+        assert sync.run() == []
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -205,21 +205,21 @@ def test_a_row_committed_late_is_not_lost(t, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ["timestamp", "timestamptz(0)", "timestamp(3)", "date"])
-def test_late_rows_of_other_time_types_are_not_lost(db, mode, kind):
-    db.execute(f"CREATE TABLE t (id int PRIMARY KEY, at {kind} DEFAULT now())")
-    sync = db.sync("t", mode, cursor="at")
-    with db.connect() as slow:
-        slow.autocommit = False
-        slow.execute("INSERT INTO t VALUES (1)")
-        time.sleep(0.02)
-        db.execute("INSERT INTO t VALUES (2)")
+def test_late_rows_of_other_time_types_are_not_lost(db, mode):
+    for kind in ("timestamp", "timestamptz(0)", "timestamp(3)", "date"):
+        db.execute("DROP TABLE IF EXISTS t", f"CREATE TABLE t (id int PRIMARY KEY, at {kind} DEFAULT now())")
+        sync = db.sync("t", mode, cursor="at")
+        with db.connect() as slow:
+            slow.autocommit = False
+            slow.execute("INSERT INTO t VALUES (1)")
+            time.sleep(0.02)
+            db.execute("INSERT INTO t VALUES (2)")
+            sync.run()
+            slow.commit()
         sync.run()
-        slow.commit()
-    sync.run()
-    sync.run()
-    assert sorted(sync.merged()) == [1, 2]
-    assert mode == MERGE or len(sync.delivered) == 2
+        sync.run()
+        assert sorted(sync.merged()) == [1, 2], kind
+        assert mode == MERGE or len(sync.delivered) == 2, kind
 
 
 def test_a_transaction_that_has_not_yet_written_holds_the_position_back_too(db):
@@ -317,9 +317,10 @@ def test_partitioned_tables_and_tables_without_a_key_are_followed_by_cursor(db, 
     assert sync.run() == []
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("indexed", [True, False])
-@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize(
+    ("mode", "indexed", "keyed"),
+    [(APPEND, True, False), (APPEND, False, True), (MERGE, True, True), (MERGE, False, False)],
+)
 def test_a_large_window_is_cut_and_covered_once(db, mode, indexed, keyed):
     db.execute(
         f"CREATE TABLE t (id int {'PRIMARY KEY' if keyed else ''}, n int, v text)",
@@ -329,13 +330,13 @@ def test_a_large_window_is_cut_and_covered_once(db, mode, indexed, keyed):
     sync = db.sync("t", mode, cursor="n", key="id", partition_bytes=SMALL)
     sync.run()
     db.execute(
-        "INSERT INTO t SELECT i, i, repeat('x', 200) FROM generate_series(3001, 8000) AS i",
+        "INSERT INTO t SELECT i, i, repeat('x', 200) FROM generate_series(3001, 5000) AS i",
         "INSERT INTO t VALUES (9000, NULL, 'odd'), (9001, 3000, 'tie')",
         "ANALYZE t",
     )
     plan = sync.prepare()
     assert len(plan.partitions) > 3
-    assert ids(sync.finish()) == [*range(3001, 8001), 9000, 9001]
+    assert ids(sync.finish()) == [*range(3001, 5001), 9000, 9001]
     assert sync.run() == []
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 
 import pytest
-from tests.integration.postgres.harness import APPEND, MERGE, SMALL, ids
+from tests.integration.postgres.harness import APPEND, MERGE, SMALL, Database, ids
 
 from syncline.core.errors import ErrorKind, SynclineError
+from syncline.testing.postgres_server import start_postgres
 
 MODES = [APPEND, MERGE]
 XMIN = {"replication_method": {"method": "Xmin"}}
@@ -129,3 +131,47 @@ def test_concurrent_writers_lose_nothing_and_append_doubles_nothing(db):
     expected = [row[0] for row in db.rows("SELECT id FROM t ORDER BY id")]
     assert len(expected) > 50
     assert ids(sync.delivered) == expected
+
+
+@pytest.fixture
+def old_server(tmp_path):
+    """A server that has given out nearly all of the 2^32 ids that a row can hold, every table frozen on the way."""
+    with start_postgres(settings={"autovacuum": "off"}) as server:
+        # At most 2^31 at once: what is older seems to lie in the future.
+        for xid in (2_000_000_000, 4_000_000_000, 2**32 - 2048):
+            server.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
+            for database in ("postgres", "template1", "template0"):
+                server.execute("VACUUM FREEZE", dbname=database)
+            server.stop()
+            segment = server.data_dir / "pg_xact" / f"{xid // 2**20:04X}"
+            segment.touch(mode=0o600)
+            segment.write_bytes(bytes(2**18))
+            server._own(segment)
+            command = [str(server._bindir / "pg_resetwal"), "-f", "-x", str(xid), str(server.data_dir)]
+            subprocess.run(command, check=True, capture_output=True, **server._as_account())
+            server.start()
+        name = server.create_database()
+        with Database(server, name, tmp_path) as db:
+            yield db
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_the_counter_may_wrap_around(old_server, mode):
+    db = old_server
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'before'), (2, 'before')")
+    xmin, cursor = db.sync("t", mode, **XMIN), db.sync("t", mode, cursor="id", lookback_window=2)
+    assert ids(xmin.run()) == ids(cursor.run()) == [1, 2]
+    assert xmin.position["horizon"] < 2**32
+    for number in range(3, 8):
+        for _ in range(600):
+            db.execute("SELECT txid_current()")
+        db.execute(f"INSERT INTO t VALUES ({number}, 'more')", "UPDATE t SET v = v || 'x' WHERE id = 1")
+        assert ids(xmin.run()) == [1, number]
+        assert number in ids(cursor.run())
+        assert xmin.run() == []
+        if number == 6:
+            db.execute("VACUUM FREEZE t")
+            assert xmin.run() == []
+    assert xmin.position["horizon"] > 2**32
+    assert len(db.rows("SELECT 1 FROM t WHERE xmin::text::int8 < 10000")) > 0

@@ -6,7 +6,7 @@ check, planning, and by every read again, under the table's lock, to see that no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -169,10 +169,11 @@ def load_relations(session: Session, schemas: Sequence[str]) -> list[Relation]:
     return _complete(session, rows)
 
 
-def describe(session: Session, name: StreamName) -> Relation | None:
-    """One relation as it is now, None when there is none of that name."""
+def describe(session: Session, name: StreamName, *, indexes: bool = True) -> Relation | None:
+    """One relation as it is now, None when there is none of that name. Without ``indexes`` its keys are not asked
+    for."""
     rows = session.execute(sql.RELATION.encode(), [name.namespace or "public", name.name]).fetchall()
-    found = _complete(session, rows)
+    found = _complete(session, rows, indexes=indexes)
     return found[0] if found else None
 
 
@@ -185,17 +186,18 @@ def tree_of(session: Session, relation: Relation, server: Server) -> Tree:
     )
 
 
-def _complete(session: Session, rows: Sequence[tuple[Any, ...]]) -> list[Relation]:
+def _complete(session: Session, rows: Sequence[tuple[Any, ...]], *, indexes: bool = True) -> list[Relation]:
     if not rows:
         return []
     oids = [row[0] for row in rows]
     columns = _columns(session, oids)
     keys: dict[int, tuple[tuple[str, ...], bool]] = {}
-    for oid, primary, names in session.execute(sql.KEYS.encode(), [oids]):
-        keys.setdefault(oid, (tuple(names), primary))
     indexed: dict[int, set[str]] = {}
-    for oid, name in session.execute(sql.INDEXED_COLUMNS.encode(), [oids]):
-        indexed.setdefault(oid, set()).add(name)
+    if indexes:
+        for oid, primary, names in session.execute(sql.KEYS.encode(), [oids]):
+            keys.setdefault(oid, (tuple(names), primary))
+        for oid, name in session.execute(sql.INDEXED_COLUMNS.encode(), [oids]):
+            indexed.setdefault(oid, set()).add(name)
     found = []
     for row in rows:
         oid, schema, name, relkind, persistence, is_partition, _, tuples, pages, children, usage, readable = row
@@ -243,7 +245,8 @@ def _columns(session: Session, oids: Sequence[int]) -> dict[int, list[Column]]:
         )
     }
     bases = [resolve(types[row[3]], row[4], row[5], types) for row in rows]
-    wanted = {(kind.oid, modifier) for kind, modifier, _ in bases} | {(kind.oid, -1) for kind, _, _ in bases}
+    printed = [_printed(kind, modifier, types) for kind, modifier, _ in bases]
+    wanted = {(oid, modifier) for oid, modifier, _ in printed} | {(kind.oid, -1) for kind, _, _ in bases}
     formatted = {
         (oid, modifier): text
         for oid, modifier, text in session.execute(
@@ -251,7 +254,7 @@ def _columns(session: Session, oids: Sequence[int]) -> dict[int, list[Column]]:
         )
     }
     found: dict[int, list[Column]] = {}
-    for row, (kind, modifier, _) in zip(rows, bases, strict=True):
+    for row, (kind, modifier, _), (oid, shown, brackets) in zip(rows, bases, printed, strict=True):
         relation, _, name, type_oid, own_modifier, own_dimensions, not_null, generated, readable = row
         carrier = carrier_of(types[type_oid], own_modifier, own_dimensions, types)
         found.setdefault(relation, []).append(
@@ -260,7 +263,7 @@ def _columns(session: Session, oids: Sequence[int]) -> dict[int, list[Column]]:
                     name=name,
                     type=carrier.arrow,
                     nullable=not not_null,
-                    native=formatted[kind.oid, modifier],
+                    native=formatted[oid, shown] + brackets,
                     logical=carrier.logical,
                 ),
                 carrier=carrier,
@@ -273,3 +276,12 @@ def _columns(session: Session, oids: Sequence[int]) -> dict[int, list[Column]]:
             )
         )
     return found
+
+
+def _printed(kind: PgType, modifier: int, types: Mapping[int, PgType]) -> tuple[int, int, str]:
+    """What ``format_type`` is asked for, and brackets behind: an array of domains is shown as one of their base
+    type."""
+    if kind.array and types[kind.element].kind == "d":
+        item, modifier, _ = resolve(types[kind.element], modifier, 0, types)
+        return item.oid, modifier, "[]"
+    return kind.oid, modifier, ""

@@ -78,7 +78,7 @@ def select(
     """The query of a partition. ``bounds`` as in :mod:`~syncline.connectors.postgres.bounds`."""
     table = compose.Identifier(selected.name.namespace or "public", selected.name.name)
     items = compose.SQL(", ").join(
-        compose.Identifier(c.name) + compose.SQL(c.carrier.cast if casts else "") for c in columns
+        compose.Identifier(c.name) + compose.SQL(c.carrier.cast if casts else c.carrier.relay_cast) for c in columns
     )
     if ties := bounds.get("ties"):
         return compose.SQL("SELECT {} FROM {}").format(items, tied_rows(table, [c.name for c in columns], ties))
@@ -130,7 +130,7 @@ def _hold(session: Session, selected: SelectedStream) -> list[Column]:
     items = compose.SQL(", ").join(compose.Identifier(n) for n in names)
     session.execute(compose.SQL("SELECT {} FROM {} LIMIT 0").format(items, table))
     session.execute(compose.SQL("SAVEPOINT names; ") + CATALOG_PATH)
-    relation = describe(session, selected.name)
+    relation = describe(session, selected.name, indexes=False)
     session.execute("ROLLBACK TO names")  # back to the role's own search path, which functions in views may need
     found: list[Column] = []
     for field in selected.stream.schema.fields:

@@ -26,7 +26,7 @@ from syncline.connectors.postgres.horizon import Horizon, horizon_of
 from syncline.connectors.postgres.planning import cut, page_cut, plan_id, relation_name, wants_shared_snapshot
 from syncline.connectors.postgres.reading import RawPartition, read_partition
 from syncline.connectors.postgres.selection import ensure_schemas, selected_relations
-from syncline.connectors.postgres.transaction import SessionMaker, begin, catalog_names
+from syncline.connectors.postgres.transaction import PlanningSession, SessionMaker, begin, catalog_names
 from syncline.connectors.postgres.xmin import XminPlanner
 from syncline.core.batch import Batch
 from syncline.core.errors import ErrorKind, SynclineError
@@ -49,15 +49,16 @@ class PostgresSource:
         self._config = config
         self._concurrency = config.concurrency or context.concurrency
         self._maker = SessionMaker(config=config, connection=context.connection, work_dir=context.work_dir)
+        self._planning = PlanningSession(self._maker)
         self._xmin = config.replication_method.method == "Xmin"
         self._snapshots: dict[StreamName, Session] = {}  # sessions that hold an exported snapshot
 
     def check(self, selection: Sequence[SelectedStream] = ()) -> list[Finding]:
-        with self._maker.open() as session, catalog_names(session, self._config):
+        with self._planning.use() as session, catalog_names(session, self._config):
             return check_database(session, self._config, selection, xmin=self._xmin, concurrency=self._concurrency)
 
     def discover(self) -> Catalog:
-        with self._maker.open() as session, catalog_names(session, self._config):
+        with self._planning.use() as session, catalog_names(session, self._config):
             ensure_schemas(session, self._config)
             relations = selected_relations(load_relations(session, self._config.schemas), self._config)
             if self._config.tables:
@@ -65,7 +66,7 @@ class PostgresSource:
         return Catalog(streams=tuple(self._stream(r) for r in relations if r.readable))
 
     def snapshot(self, selected: SelectedStream) -> ReadPlan:
-        with self._maker.open(stream=str(selected.name)) as session:
+        with self._planning.use(stream=str(selected.name)) as session:
             relation, tree = self._look(session, selected.name)
             if wants_shared_snapshot(session, self._config, relation, tree):
                 return self._shared(selected, relation, tree)
@@ -83,7 +84,7 @@ class PostgresSource:
         )
 
     def read_since(self, selected: SelectedStream, position: Mapping[str, Any]) -> ReadPlan:
-        with self._maker.open(stream=str(selected.name)) as session:
+        with self._planning.use(stream=str(selected.name)) as session:
             relation, tree = self._look(session, selected.name)
             begin(session, self._config, repeatable=True)
             horizon = horizon_of(session)
@@ -118,6 +119,7 @@ class PostgresSource:
         self._release(selected.name)
 
     def close(self) -> None:
+        self._planning.close()
         for name in list(self._snapshots):
             self._release(name)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg import sql as compose
 
 from syncline.connectors.postgres.config import PostgresSourceConfig
@@ -18,10 +20,14 @@ from syncline.core.errors import ErrorKind, SynclineError
 if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
 
-__all__ = ["CATALOG_PATH", "SessionMaker", "begin", "catalog_names"]
+__all__ = ["CATALOG_PATH", "PlanningSession", "SessionMaker", "age_exceeded", "begin", "catalog_names"]
 
 #: Under this search path the server prints every name that is not its own with its schema.
 CATALOG_PATH = compose.SQL("SET LOCAL search_path = pg_catalog, pg_temp")
+
+
+#: A session that was idle for longer may have been cut off by the server, a pooler or a firewall.
+_STALE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +38,42 @@ class SessionMaker:
     connection: str
     work_dir: Path
 
-    @contextmanager
-    def open(self, **where: Any) -> Iterator[Session]:
-        """A session in autocommit; psycopg's errors inside become ours, and it is closed in the end. ``where``: stream,
-        partition."""
-        import psycopg
+    def connect(self) -> Session:
+        """A session in autocommit, without settings: each transaction makes its own, where no pooler between can take
+        them away. The caller closes it."""
+        return connect(self.config, work_dir=self.work_dir, application_name=f"syncline {self.connection}", settings={})
 
-        session = self.connect()
+
+class PlanningSession:
+    """The one session in which check, discover and all plans of a source are made, opened when first needed."""
+
+    def __init__(self, maker: SessionMaker) -> None:
+        self._maker = maker
+        self._session: Session | None = None
+        self._used = 0.0
+
+    @contextmanager
+    def use(self, **where: Any) -> Iterator[Session]:
+        """The session, outside of a transaction; psycopg's errors inside become ours (``where``: stream). After an
+        error it is closed, and the next use opens another."""
+        if time.monotonic() - self._used > _STALE_SECONDS:
+            self.close()
+        if self._session is None or self._session.closed:
+            self._session = self._maker.connect()
+        session = self._session
         try:
             yield session
-        except psycopg.Error as error:
-            raise postgres_error(error, role=session.info.user, **where) from error
-        finally:
-            session.close()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, psycopg.Error):
+                raise postgres_error(error, role=session.info.user, **where) from error
+            raise
+        self._used = time.monotonic()
 
-    def connect(self) -> Session:
-        """As :meth:`open`, for a session that is kept; the caller closes it."""
-        # Settings are made again in each transaction, where a pooler cannot take them away.
-        return connect(self.config, work_dir=self.work_dir, application_name=f"syncline {self.connection}", settings={})
+    def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
 
 def begin(

@@ -34,6 +34,7 @@ class Carrier:
     decoder: str
     logical: str | None = None
     cast: str = ""
+    relay_cast: str = ""  #: the same where the bytes are relayed: only arrays whose items are domains need one
 
 
 def _text(logical: str = "text", cast: str = "::pg_catalog.text") -> Carrier:
@@ -140,12 +141,23 @@ def carrier_of(kind: PgType, modifier: int, dimensions: int, types: Mapping[int,
     arrow = carrier.arrow
     for _ in range(max(dimensions, 1)):
         arrow = pa.list_(arrow)
-    cast = carrier.cast
-    if cast or types[kind.element].kind in "de":
-        # The header of an array names the type of its items: enums and domains become text and their base type.
-        cast = cast or ("::pg_catalog.text" if item.kind == "e" else f"::{_cast_name(item)}")
-        cast = "".join(f"{part}[]" for part in re.findall(r"::[^:]+", cast))
-    return Carrier(arrow=arrow, decoder=carrier.decoder, logical=carrier.logical, cast=cast)
+    cast, relay_cast = carrier.cast, ""
+    if types[kind.element].kind == "d":
+        # The header of an array names the type of its items; a domain's name means nothing elsewhere.
+        relay_cast = f"::{_cast_name(item)}"
+    if item.kind == "e":
+        cast = "::pg_catalog.text"
+    return Carrier(
+        arrow=arrow,
+        decoder=carrier.decoder,
+        logical=carrier.logical,
+        cast=_of_items(cast or relay_cast),
+        relay_cast=_of_items(relay_cast),
+    )
+
+
+def _of_items(cast: str) -> str:
+    return "".join(f"{part}[]" for part in re.findall(r"::[^:]+", cast))
 
 
 def resolve(kind: PgType, modifier: int, dimensions: int, types: Mapping[int, PgType]) -> tuple[PgType, int, int]:
@@ -203,6 +215,7 @@ _REMARKS = {
     "timestamp": "±infinity and years beyond the carrier are kept as text beside the row",
     "timestamptz": "UTC; ±infinity and years beyond the carrier are kept as text beside the row",
     "bpchar": "padded as stored",
+    "inet": "with its netmask, also /32 and /128",
     "oid": "unsigned in Postgres",
 }
 
