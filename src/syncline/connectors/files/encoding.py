@@ -36,6 +36,10 @@ class Encoder(Protocol):
         """Write what ends the file. The sink stays open, or is closed with it."""
         ...
 
+    def discard(self) -> None:
+        """Write nothing more: the file is thrown away. Comes before the sink is closed."""
+        ...
+
 
 def encoder(config: FormatConfig, schema: pa.Schema, sink: pa.NativeFile, constants: Collection[str] = ()) -> Encoder:
     """An encoder for files with the columns of ``schema`` (as they come; the encoder converts them). Columns named in
@@ -90,6 +94,10 @@ class _Parquet:
         writer = self._writer or self._open(self._schema.empty_table())
         writer.close()
 
+    def discard(self) -> None:
+        if self._writer is not None:
+            self._writer.is_open = False  # or it would write a footer when it is collected
+
 
 def _coded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     value = column[0]
@@ -130,6 +138,9 @@ class _Text:
     def close(self) -> None:
         if self._compressed:
             self._out.close()
+
+    def discard(self) -> None:
+        pass
 
 
 class _Jsonl(_Text):

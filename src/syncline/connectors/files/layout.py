@@ -38,6 +38,8 @@ __all__ = [
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 SYNC_DATE = "_sync_date"
 NAMESPACE_HINT = "set s3_path_format: ${NAMESPACE}/${STREAM_NAME}/"
+#: What Hive and Spark write as a percent sign and two digits; other characters stay.
+_HIVE_SPECIAL = re.compile(r"""[\x00-\x1f\x7f"#%'*/:=?\\{}\[\]^]""")
 _OWNED = re.compile(r"_([0-9a-f]{10})-(\d+)-[0-9A-Za-z]+-\d+\.[a-z.]+$")
 _TIMES = ("YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "EPOCH")
 #: Longest beginning of a file's name that we take from the user: names of 255 bytes are the usual limit.
@@ -88,10 +90,14 @@ def _clean(text: str) -> str:
 def partition_folder(fields: Sequence[PartitionField], values: Sequence[str | None]) -> str:
     """``a=1/b=x/`` with values quoted as Hive does."""
     parts = (
-        f"{quote(partition_name(f), safe=' -_.')}={NULL_PARTITION if v is None else quote(v, safe=' -_.,+@()')}/"
+        f"{_hive_quoted(partition_name(f))}={NULL_PARTITION if v is None else _hive_quoted(v)}/"
         for f, v in zip(fields, values, strict=True)
     )
     return "".join(parts)
+
+
+def _hive_quoted(text: str) -> str:
+    return _HIVE_SPECIAL.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
 
 def partition_name(field: PartitionField) -> str:

@@ -131,8 +131,11 @@ class FilesWriter:
     def abort(self) -> None:
         self._encoders.shutdown(cancel_futures=True)
         for lane in self._lanes.values():
+            if lane.encoder is not None:
+                lane.encoder.discard()
             if lane.upload is not None:
                 lane.upload.abort()
+            lane.encoder, lane.upload = None, None
         if self._quarantine is not None:
             self._quarantine.abort()
         finished = [f.staged for f in self._files if f.staged is not None]

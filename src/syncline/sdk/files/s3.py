@@ -29,6 +29,8 @@ _DELETE_BATCH = 1000
 #: Least bytes fetched when a reader goes on where it stopped.
 _READ_AHEAD = 8 << 20
 _CONFLICT_ATTEMPTS = 5
+#: Objects deleted at once where they go one by one.
+_DELETERS = 8
 
 
 class S3Store:
@@ -180,11 +182,34 @@ class S3Store:
 
     def delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), _DELETE_BATCH):
-            batch = [{"Key": self.prefix + key} for key in keys[start : start + _DELETE_BATCH]]
-            with self.told("DeleteObjects"):
-                answer = self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True})
-                if failed := answer.get("Errors"):
-                    raise _as_error(failed[0], "DeleteObjects")
+            batch = keys[start : start + _DELETE_BATCH]
+            if len(batch) == 1 or not self._delete_together(batch):
+                with ThreadPoolExecutor(min(_DELETERS, len(batch)), thread_name_prefix="s3 delete") as pool:
+                    for _ in pool.map(self._delete_one, batch):
+                        pass
+
+    def _delete_together(self, keys: Sequence[str]) -> bool:
+        """One request for all. False when the server does not take it so: some services lack it, and some ask for a
+        right on the whole bucket."""
+        from botocore.exceptions import ClientError
+
+        objects = [{"Key": self.prefix + key} for key in keys]
+        with self.told("DeleteObjects"):
+            try:
+                answer = self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+            except ClientError as error:
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (400, 403, 405, 501):
+                    return False
+                raise
+            if failed := answer.get("Errors"):
+                if all(each.get("Code") == "AccessDenied" for each in failed):
+                    return False
+                raise _as_error(failed[0], "DeleteObjects")
+        return True
+
+    def _delete_one(self, key: str) -> None:
+        with self.told("DeleteObject"):
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def copy(self, source: str, target: str) -> None:
         with self.told("CopyObject"):
@@ -211,11 +236,11 @@ class S3Store:
                     MultipartUpload={"Parts": parts},
                 )
             except ClientError as error:
-                if _code(error) not in ("NoSuchUpload", "404"):
-                    raise
                 # Completed before, by us (the answer was lost) or by another that rolled forward; or aborted.
                 info = self.head(staged.key)
                 if info is None or info.size != staged.size:
+                    if _code(error) not in ("NoSuchUpload", "404"):
+                        raise
                     raise SynclineError(
                         ErrorKind.DATA,
                         f"the multipart upload of {self.url_of(staged.key)} is gone and the key does not hold it",

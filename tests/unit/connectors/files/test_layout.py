@@ -106,7 +106,7 @@ def test_streams_have_folders_of_their_own() -> None:
 
 def test_partition_values_are_quoted() -> None:
     fields = LocalDestinationConfig.model_validate({"path": "/x", "partitioning": ["a", "b/c", "d"]}).partitioning
-    assert partition_folder(fields, ["x/y=z %", None, ""]) == "a=x%2Fy%3Dz %25/b%2Fc=__HIVE_DEFAULT_PARTITION__/d=/"
+    assert partition_folder(fields, ["x/y=z %é", None, ""]) == "a=x%2Fy%3Dz %25é/b%2Fc=__HIVE_DEFAULT_PARTITION__/d=/"
 
 
 def test_what_never_changes_of_a_stream() -> None:
