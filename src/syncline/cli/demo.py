@@ -48,7 +48,7 @@ SELECT g, 'NAS' || lpad((1 + g * 7919 % 20000)::text, 8, '0'), 'P' || 1 + g % 10
        jsonb_build_object('channel', g % 5, 'gift', g % 2 = 0),
        CASE g % 4 WHEN 0 THEN '' WHEN 1 THEN NULL ELSE 'line 1' || chr(10) || 'line 2, "quoted"' END,
        now() - interval '30 days' + g * interval '5 seconds', now() - interval '30 days' + g * interval '5 seconds'
-FROM generate_series(1, 500000) g;
+FROM generate_series(1, 500000::bigint) g;
 CREATE INDEX ON erp_cust_az12 (updated_at);
 CREATE INDEX ON erp_loc_a101 (updated_at);
 CREATE INDEX ON erp_px_cat_g1v2 (updated_at);
