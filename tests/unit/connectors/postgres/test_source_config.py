@@ -42,17 +42,20 @@ def test_an_airbyte_configuration_loads_as_it_stands():
 
 def test_friendly_names_and_short_forms_load_too():
     found = config(
-        dbname="d", user="u", sslmode="require", schemas="a", tables="t", replication_method="standard",
+        dbname="d",
+        user="u",
+        sslmode="require",
+        schemas="a",
+        tables="t",
+        replication_method="standard",
+        partition_bytes="64 MiB",
+        max_transaction_age="15 min",
+        lookback_window="90",
+        lock_timeout="500 ms",
+        cursor="ts",
+    )
     assert (found.database, found.username, found.schemas) == ("d", "u", ("a",))
     assert (found.tables, found.cursor) == (("t",), ("ts",))
-    )  # fmt: skip
-    assert (found.database, found.username, found.schemas, found.tables, found.cursor) == (
-        "d",
-        "u",
-        ("a",),
-        ("t",),
-        ("ts",),
-    )
     assert found.ssl_mode is not None
     assert found.ssl_mode.mode == "require"
     assert found.replication_method.method == "Standard"
