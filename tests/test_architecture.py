@@ -140,8 +140,9 @@ def _against_floors(module: str, imported: str) -> Iterator[str]:
     elif target == here:
         return
     elif target == "connectors":
-        # Connectors are found by name; `verify` reads their configuration models and shares nothing else with them.
-        if here != "verify" or there.split(".")[2:3] != ["config"]:
+        # Connectors are found by name; `verify` reads their configuration models, connects as they do, and shares
+        # nothing else with them.
+        if here != "verify" or there.split(".")[2:3] not in (["config"], ["connection"], ["source_config"]):
             yield f"{here} finds connectors by name and does not import {imported}"
     elif FLOORS[target] == FLOORS[here]:
         yield f"{here} and {target} are on the same floor and do not know each other"

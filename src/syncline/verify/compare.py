@@ -32,16 +32,15 @@ _SAMPLES_PER_CHUNK = 50
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """What to compare. ``excluded`` names columns that are left out and why. ``chunks``: how many, None to let the size
-    decide. ``quarantine``: key texts of rows kept beside the destination, given the key columns; ``quarantined_rows``
-    how many rows are there, for streams without a key."""
+    decide. ``quarantine`` is asked when the ends differ: given the key columns, the key texts of the rows that are kept
+    beside the destination, and how many rows there are."""
 
     stream: str
     columns: tuple[ColumnSpec, ...]
     key: tuple[str, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
     chunks: int | None = None
-    quarantine: Callable[[Sequence[ColumnSpec]], Iterable[str]] | None = None
-    quarantined_rows: int = 0
+    quarantine: Callable[[Sequence[ColumnSpec]], tuple[Iterable[str], int]] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -72,16 +71,16 @@ def compare(
     found = Drilled()
     if differing:
         with closing(open_engine(work_dir, memory=_JOIN_MEMORY)) as engine:
-            quarantine = comparison.quarantine(key) if comparison.quarantine and key else ()
+            aside, beside = comparison.quarantine(key) if comparison.quarantine else ((), 0)
             found = drill(
                 engine,
                 (source, ours, source_sums),
                 (destination, columns, destination_sums),
                 chunking,
                 differing,
-                quarantine,
+                aside,
             )
-        _excuse_keyless(found, chunking, comparison.quarantined_rows)
+        _excuse_keyless(found, chunking, beside)
     counts = found.counts
     return VerifyReport(
         stream=comparison.stream,

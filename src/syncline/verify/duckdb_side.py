@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from syncline.verify.canonical import jsonb_text
 from syncline.verify.columns import Chunking, ColumnSpec
 from syncline.verify.division import Comparable, chunk_by_range, range_predicate
 from syncline.verify.duckdb_cells import FUNCTIONS, cell_sql, comparable, concat_sql, identifier, literal
-from syncline.verify.errors import duckdb_error
+from syncline.verify.duckdb_errors import duckdb_error
 from syncline.verify.postgres_cells import UnsupportedError
 from syncline.verify.side import Latest, Progress, RowCells
 from syncline.verify.sums import ChunkSum, Sums
@@ -52,9 +52,10 @@ def open_engine(work_dir: Path, *, threads: int = 2, memory: str = _MEMORY) -> d
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Some of the rows: what stands after FROM, and whether they are all pending."""
+    """Some of the rows: what stands after FROM, each column's type, and whether the rows are all pending."""
 
     sql: str
+    types: Mapping[str, Any]
     pending: bool = False
 
 
@@ -68,7 +69,7 @@ class Feed(Protocol):
         """Make the rows readable (attach, register) and say each column's type, as ``DuckDBPyType``. Called once."""
         ...
 
-    def parts(self, engine: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> Iterator[Part]:
+    def parts(self, engine: duckdb.DuckDBPyConnection) -> Iterator[Part]:
         """All rows, one part after the other; each is valid until the next is asked for."""
         ...
 
@@ -77,12 +78,11 @@ class Feed(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Restriction:
-    """Which of the rows count. ``where`` is an SQL condition of ours. With ``latest`` the feed must have a single part.
-    ``needs``: columns that both read."""
+    """Which of the rows count. ``where`` is an SQL condition of ours. With ``latest`` the feed must have a single
+    part."""
 
     where: str | None = None
     latest: Latest | None = None
-    needs: tuple[str, ...] = ()
 
 
 class DuckDbSide:
@@ -119,14 +119,14 @@ class DuckDbSide:
         if column.name not in self._types:
             return "is not there"
         try:
-            self._cell(column)
+            _cell(self._types, column)
         except UnsupportedError as reason:
             return str(reason)
         return None
 
     def orders(self, column: ColumnSpec) -> bool:
         try:
-            self._comparable(column)
+            _comparable(self._types, column)
         except UnsupportedError:
             return False
         return True
@@ -136,9 +136,9 @@ class DuckDbSide:
 
     def sample(self, key: Sequence[ColumnSpec], want: int) -> list[tuple[str | None, ...]]:
         found: list[tuple[str | None, ...]] = []
-        cells = ", ".join(self._cell(column) for column in key)
         with _errors(self.label):
-            for part in self._feed.parts(self._engine, [column.name for column in key]):
+            for part in self._feed.parts(self._engine):
+                cells = ", ".join(_cell(part.types, column) for column in key)
                 found += self._engine.execute(f"SELECT {cells} FROM {part.sql} USING SAMPLE {want} ROWS").fetchall()
         return found
 
@@ -146,7 +146,7 @@ class DuckDbSide:
         self._prepare(columns)
         sums, done = Sums(), 0
         with _errors(self.label):
-            for part in self._parts(columns, chunking):
+            for part in self._parts():
                 for chunk, count, high, low in self._engine.execute(self._sums_sql(part, columns, chunking)).fetchall():
                     sums.add(chunk, ChunkSum.of_halves(count=count, high=int(high), low=int(low)))
                     done += count
@@ -158,25 +158,27 @@ class DuckDbSide:
     ) -> Iterator[pa.RecordBatch]:
         self._prepare(columns)
         with _errors(self.label):
-            for part in self._parts(columns, chunking):
+            for part in self._parts():
                 rows = self._chosen(part, columns, chunking, chunks)
                 result = self._engine.execute(
                     f"SELECT c::INTEGER AS chunk, k AS key, m AS hash, {part.pending!s} AS pending FROM ({rows})"
                 )
-                yield from result.fetch_record_batch(_BATCH_ROWS)
+                # The name since DuckDB 1.5; 1.4 knows only the other, which 1.5 warns of.
+                arrow = getattr(result, "to_arrow_reader", None) or result.fetch_record_batch
+                yield from arrow(_BATCH_ROWS)
 
     def cells(
         self, columns: Sequence[ColumnSpec], chunking: Chunking, chunks: Sequence[int], keys: Sequence[str]
     ) -> list[RowCells]:
         self._prepare(columns)
-        texts = [f"coalesce({self._cell(column)}, '')" for column in columns]
-        extra = (
-            f"[{', '.join(f'left({t}, {_SHOWN_CHARACTERS})' for t in texts)}] AS a, "
-            f"[{', '.join(f'md5({t})' for t in texts)}] AS b"
-        )
         found = []
         with _errors(self.label):
-            for part in self._parts(columns, chunking) if keys else ():
+            for part in self._parts() if keys else ():
+                texts = [f"coalesce({_cell(part.types, column)}, '')" for column in columns]
+                extra = (
+                    f"[{', '.join(f'left({t}, {_SHOWN_CHARACTERS})' for t in texts)}] AS a, "
+                    f"[{', '.join(f'md5({t})' for t in texts)}] AS b"
+                )
                 rows = self._chosen(part, columns, chunking, chunks, extra=extra, keys=keys)
                 found += [
                     RowCells(key=key, pending=part.pending, cells=tuple(cells), digests=tuple(digests))
@@ -186,6 +188,11 @@ class DuckDbSide:
 
     def moment(self) -> dict[str, Any]:
         return dict(self._feed.moment)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of a query of ours beside the comparison, in this end's engine."""
+        with _errors(self.label):
+            return self._engine.execute(sql).fetchall()
 
     def close(self) -> None:
         self._feed.close()
@@ -203,33 +210,26 @@ class DuckDbSide:
             self._engine.create_function("syncline_jsonb", jsonb_text, ["VARCHAR"], "VARCHAR")
             self._has_jsonb = True
 
-    def _parts(self, columns: Sequence[ColumnSpec], chunking: Chunking) -> Iterator[Part]:
-        names = [c.name for c in (*columns, *chunking.key)] + list(self._restriction.needs)
-        for part in self._feed.parts(self._engine, list(dict.fromkeys(names))):
+    def _parts(self) -> Iterator[Part]:
+        for part in self._feed.parts(self._engine):
             where = f" WHERE {self._restriction.where}" if self._restriction.where else ""
             latest = ""
             if self._restriction.latest is not None:
                 latest = f" QUALIFY {self._restriction.latest.sql()} = 1"
-            yield Part(sql=f"(SELECT * FROM {part.sql}{where}{latest})", pending=part.pending)
+            yield replace(part, sql=f"(SELECT * FROM {part.sql}{where}{latest})")
 
-    def _cell(self, column: ColumnSpec) -> str:
-        return cell_sql(identifier(column.name), column, column.kind, self._types[column.name])
+    def _key(self, part: Part, chunking: Chunking) -> str:
+        return concat_sql([_cell(part.types, column) for column in chunking.key])
 
-    def _comparable(self, column: ColumnSpec) -> Comparable:
-        return comparable(identifier(column.name), column, self._types[column.name])
+    def _row(self, part: Part, columns: Sequence[ColumnSpec]) -> str:
+        return concat_sql([_cell(part.types, column) for column in columns])
 
-    def _key(self, chunking: Chunking) -> str:
-        return concat_sql([self._cell(column) for column in chunking.key])
-
-    def _row(self, columns: Sequence[ColumnSpec]) -> str:
-        return concat_sql([self._cell(column) for column in columns])
-
-    def _chunk(self, chunking: Chunking, row_md5: str) -> str:
+    def _chunk(self, part: Part, chunking: Chunking, row_md5: str) -> str:
         if chunking.cuts:
-            return chunk_by_range(chunking, [self._comparable(column) for column in chunking.key])
+            return chunk_by_range(chunking, [_comparable(part.types, column) for column in chunking.key])
         if chunking.number <= 1:
             return "0"
-        digest = f"md5({self._key(chunking)})" if chunking.key else row_md5
+        digest = f"md5({self._key(part, chunking)})" if chunking.key else row_md5
         return f"(('0x' || left({digest}, 4))::INTEGER % {chunking.number})"
 
     def _chosen(
@@ -244,30 +244,40 @@ class DuckDbSide:
     ) -> str:
         """A query for rows of some chunks: c (chunk), k (key text), m (row MD5), and ``extra``."""
         wanted = f"IN ({', '.join(str(chunk) for chunk in chunks)})"
-        key = self._key(chunking) if chunking.key else _MD5
-        conditions = [f"{self._chunk(chunking, _MD5)} {wanted}"]
+        key = self._key(part, chunking) if chunking.key else _MD5
+        conditions = [f"{self._chunk(part, chunking, _MD5)} {wanted}"]
         if chunking.cuts:
             # Lets DuckDB leave out row groups by their statistics.
-            conditions.insert(0, range_predicate(chunking, [self._comparable(c) for c in chunking.key], chunks))
+            conditions.insert(0, range_predicate(chunking, [_comparable(part.types, c) for c in chunking.key], chunks))
         if keys is not None:
             conditions.append(f"{key} IN ({', '.join(literal(k) for k in keys)})")
         more = f", {extra}" if extra else ""
-        inner = f"SELECT *, md5({self._row(columns)}) AS {_MD5} FROM {part.sql}"
-        chosen = f"{self._chunk(chunking, _MD5)} AS c, {key} AS k, {_MD5} AS m{more}"
+        inner = f"SELECT *, md5({self._row(part, columns)}) AS {_MD5} FROM {part.sql}"
+        chosen = f"{self._chunk(part, chunking, _MD5)} AS c, {key} AS k, {_MD5} AS m{more}"
         return f"SELECT {chosen} FROM ({inner}) WHERE {' AND '.join(conditions)}"
 
     def _sums_sql(self, part: Part, columns: Sequence[ColumnSpec], chunking: Chunking) -> str:
         """Per chunk: rows and the sums of the halves of their hashes, unsigned."""
-        chunk = self._chunk(chunking, "md5(r)")
-        inner = (
-            f"SELECT {self._row(columns)} AS r, {chunk if chunking.key or chunking.cuts else '0'} AS c FROM {part.sql}"
-        )
+        chunk = self._chunk(part, chunking, "md5(r)")
+        row = f"{self._row(part, columns)} AS r"
+        inner = f"SELECT {row}, {chunk} AS c FROM {part.sql}"
         if not chunking.key:
-            inner = f"SELECT r, {chunk} AS c FROM ({inner})"
+            inner = f"SELECT r, {chunk} AS c FROM (SELECT {row} FROM {part.sql})"
         hashed = f"SELECT c, md5_number(r) AS h FROM ({inner})"
         low = "syncline_swap((h >> 64)::UBIGINT)"
         high = "syncline_swap((h & 18446744073709551615::UHUGEINT)::UBIGINT)"
         return f"SELECT c, count(*), sum({high}), sum({low}) FROM ({hashed}) GROUP BY c"
+
+
+def _cell(types: Mapping[str, Any], column: ColumnSpec) -> str:
+    """A column's cell; NULL where a part has no such column, as files have that are older than it."""
+    if column.name not in types:
+        return "NULL::VARCHAR"
+    return cell_sql(identifier(column.name), column, column.kind, types[column.name])
+
+
+def _comparable(types: Mapping[str, Any], column: ColumnSpec) -> Comparable:
+    return comparable(identifier(column.name), column, types[column.name])
 
 
 @contextmanager

@@ -25,7 +25,6 @@ import pyarrow.csv as pa_csv
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.verify.columns import Chunking, ColumnSpec
 from syncline.verify.division import Comparable, chunk_by_range, range_predicate
-from syncline.verify.errors import postgres_error
 from syncline.verify.postgres_catalog import Relation, read_relation
 from syncline.verify.postgres_cells import (
     Dialect,
@@ -36,6 +35,7 @@ from syncline.verify.postgres_cells import (
     identifier,
     literal,
 )
+from syncline.verify.postgres_errors import postgres_error
 from syncline.verify.side import KEY_HASHES, Latest, Progress, RowCells
 from syncline.verify.sums import ChunkSum, Sums
 
@@ -189,6 +189,10 @@ class PostgresSide:
             RowCells(key=key, pending=bool(pending), cells=tuple(cells), digests=tuple(digests))
             for key, pending, cells, digests in self._read(f"SELECT k, p, a, b FROM ({rows}) AS s")
         ]
+
+    def query(self, statement: str) -> Sequence[tuple[Any, ...]]:
+        """Rows of a query of ours beside the comparison, seen at the same moment."""
+        return self._read(statement)
 
     def moment(self) -> dict[str, Any]:
         return {**self._moment, "moments": self._moments}

@@ -1,0 +1,168 @@
+"""Files as a feed: Parquet, CSV and JSON lines, as DuckDB reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from syncline.core.schema import Field
+from syncline.verify.duckdb_cells import identifier, literal
+from syncline.verify.duckdb_side import Part
+from syncline.verify.manifest import LakeFile
+from syncline.verify.places import Place
+
+__all__ = ["FilesFeed"]
+
+#: Files of one part: what one query reads, and with a bucket what is fetched before it starts.
+_PART_BYTES = 512 << 20
+_PART_FILES = 200
+#: Longest line of a text file: one row. DuckDB holds two such buffers.
+_LINE_BYTES = 16 << 20
+
+
+class FilesFeed:
+    """See :class:`syncline.verify.duckdb_side.Feed`. ``fields`` are the columns as they were written; ``format`` is
+    ``Parquet``, ``CSV`` or ``JSONL``. ``whole``: everything must be one part. Owns the place."""
+
+    def __init__(
+        self,
+        place: Place,
+        files: Sequence[LakeFile],
+        fields: Sequence[Field],
+        *,
+        format_type: str,
+        whole: bool = False,
+        options: Mapping[str, str] | None = None,
+        moment: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.moment: Mapping[str, Any] = {"at": datetime.now(UTC).isoformat(), "files": len(files), **(moment or {})}
+        known = [f.rows for f in files]
+        self.estimated_rows = sum(known) if known and min(known) >= 0 else (-1 if files else 0)
+        self._place, self._fields, self._format = place, list(fields), format_type
+        self._options = dict(options or {})
+        names = {f.name for f in fields}
+        self._outside = [n for n in dict.fromkeys(n for f in files for n in f.values) if n in names]
+        self._groups = [list(files)] if whole and files else list(_grouped(files))
+        self._type_cache: dict[int, dict[str, Any]] = {}
+
+    def types(self, engine: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if not self._groups:
+            for field in self._fields:
+                found[field.name] = _type_of(engine, field)
+        # Later files have the columns and types that the stream has now.
+        for number in range(len(self._groups)):
+            if number in (0, len(self._groups) - 1):
+                found |= self._types(engine, number)
+        return found
+
+    def parts(self, engine: duckdb.DuckDBPyConnection) -> Iterator[Part]:
+        for number, group in enumerate(self._groups):
+            sql = self._relation(engine, group)
+            yield Part(sql=sql, pending=group[0].pending, types=self._types(engine, number, sql))
+
+    def close(self) -> None:
+        self._place.close()
+
+    def _types(self, engine: duckdb.DuckDBPyConnection, number: int, sql: str | None = None) -> dict[str, Any]:
+        if number not in self._type_cache:
+            relation = engine.sql(f"SELECT * FROM {sql or self._relation(engine, self._groups[number])}")
+            self._type_cache[number] = dict(zip(relation.columns, relation.types, strict=True))
+        return self._type_cache[number]
+
+    def _relation(self, engine: duckdb.DuckDBPyConnection, group: Sequence[LakeFile]) -> str:
+        paths = self._place.paths([(f.key, f.bytes) for f in group])
+        listed = "[" + ", ".join(literal(str(path)) for path in paths) + "]"
+        filename = ", filename = '_syncline_file'" if self._outside else ""
+        if self._format == "Parquet":
+            read = f"read_parquet({listed}, union_by_name = true, hive_partitioning = false{filename})"
+        elif self._format == "CSV":
+            read = (
+                f"read_csv({listed}, {self._csv_options()}, union_by_name = true, hive_partitioning = false{filename})"
+            )
+        else:
+            read = f"read_json({listed}, {self._json_options()}, hive_partitioning = false{filename})"
+        return self._with_outside(engine, read, group, paths) if self._outside else read
+
+    def _with_outside(
+        self, engine: duckdb.DuckDBPyConnection, read: str, group: Sequence[LakeFile], paths: Sequence[Path]
+    ) -> str:
+        """Columns that only the folders' names have, from the manifest."""
+        columns = {"_syncline_path": pa.array([str(path) for path in paths], pa.string())}
+        for name in self._outside:
+            columns[name] = pa.array([f.values.get(name) for f in group], pa.string())
+        engine.register("syncline_folders", pa.table(columns))
+        added = ", ".join(f"m.{identifier(name)}" for name in self._outside)
+        return (
+            f"(SELECT f.* EXCLUDE (_syncline_file), {added} FROM {read} AS f "
+            "JOIN syncline_folders AS m ON f._syncline_file = m._syncline_path)"
+        )
+
+    def _csv_options(self) -> str:
+        given = {
+            "delim": "','",
+            "quote": "'\"'",
+            "escape": "'\"'",
+            "header": "true",
+            # An empty text is in quotes, NULL is nothing.
+            "nullstr": "''",
+            "allow_quoted_nulls": "false",
+            **self._options,
+            "all_varchar": "true",
+            "max_line_size": str(_LINE_BYTES),
+            "buffer_size": str(2 * _LINE_BYTES),
+            "parallel": "false",
+        }
+        return ", ".join(f"{name} = {value}" for name, value in given.items())
+
+    def _json_options(self) -> str:
+        columns = {f.name: _json_type(f.type) for f in self._fields if f.name not in self._outside}
+        return (
+            f"columns = {_struct(columns)}, format = 'newline_delimited', records = true, "
+            f"maximum_object_size = {_LINE_BYTES}"
+        )
+
+
+def _grouped(files: Sequence[LakeFile]) -> Iterator[list[LakeFile]]:
+    group: list[LakeFile] = []
+    size = 0
+    for file in files:
+        full = size + file.bytes > _PART_BYTES or len(group) >= _PART_FILES
+        if group and (full or group[0].pending != file.pending):
+            yield group
+            group, size = [], 0
+        group.append(file)
+        size += file.bytes
+    if group:
+        yield group
+
+
+def _struct(columns: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns.items()) + "}"
+
+
+def _json_type(kind: pa.DataType) -> str:
+    """As what a value of JSON lines is read: numbers as such, everything else as text to be parsed by its kind."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _json_type(kind.value_type) + "[]"
+    if pa.types.is_struct(kind):
+        return "STRUCT(" + ", ".join(f"{identifier(f.name)} {_json_type(f.type)}" for f in kind) + ")"
+    if pa.types.is_decimal(kind) and 0 <= kind.scale <= kind.precision <= 38:
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return "FLOAT"
+    return "DOUBLE" if pa.types.is_float64(kind) else "VARCHAR"
+
+
+def _type_of(engine: duckdb.DuckDBPyConnection, field: Field) -> Any:
+    """The type of a column of which there is no file yet."""
+    engine.register("syncline_nothing", pa.table({"c": pa.array([], field.type)}))
+    try:
+        return engine.sql("SELECT c FROM syncline_nothing").types[0]
+    finally:
+        engine.unregister("syncline_nothing")
