@@ -114,6 +114,16 @@ def test_a_large_table_without_a_key_and_with_rights_on_columns_only_is_read_as_
     assert ids(sync.finish()) == list(range(1, 5001))
 
 
+def test_row_security_that_hides_rows_is_said(shop):
+    role = f"reader_{shop.name}"
+    shop.execute("ALTER TABLE orders ENABLE ROW LEVEL SECURITY", f"GRANT SELECT ON orders TO {role}")
+    config = reader(shop, tables=["orders"])
+    assert any("row security" in f.message for f in shop.source(**config).check())
+    assert not any("row security" in f.message for f in shop.source(tables=["orders"]).check())
+    shop.execute(f'ALTER ROLE "{role}" BYPASSRLS')
+    assert not any("row security" in f.message for f in shop.source(**config).check())
+
+
 def selected(db, table, mode, cursor=None, **config):
     stream = db.selected(table, source=db.source(**config)).stream
     return SelectedStream(stream=stream, sync_mode=SyncMode(mode), cursor_field=cursor, primary_key=stream.primary_key)

@@ -77,7 +77,7 @@ class Column:
 
     field: Field
     carrier: Carrier
-    type_name: str  #: typname of the base type
+    type_name: str  #: typname of the base type, empty when it is not built in
     cast: str  #: the base type without modifiers, qualified, for ``'…'::cast``
     moment_digits: int  #: decimals of the seconds that a timestamp keeps
     readable: bool
@@ -104,6 +104,7 @@ class Relation:
     pages: int
     usable_schema: bool
     readable_table: bool
+    filtered: bool  #: row security hides rows from us
     columns: tuple[Column, ...] = ()
     key: tuple[str, ...] = ()
     primary: bool = False
@@ -200,7 +201,9 @@ def _complete(session: Session, rows: Sequence[tuple[Any, ...]], *, indexes: boo
             indexed.setdefault(oid, set()).add(name)
     found = []
     for row in rows:
-        oid, schema, name, relkind, persistence, is_partition, _, tuples, pages, children, usage, readable = row
+        oid, schema, name, relkind, persistence, is_partition, _, tuples, pages, children, usage, readable, filtered = (
+            row
+        )
         key, primary = keys.get(oid, ((), False))
         if children and relkind == "r":
             key, primary = (), False  # the key of a table says nothing of the rows of tables that inherit from it
@@ -216,6 +219,7 @@ def _complete(session: Session, rows: Sequence[tuple[Any, ...]], *, indexes: boo
                 pages=pages,
                 usable_schema=usage,
                 readable_table=readable,
+                filtered=filtered,
                 columns=tuple(columns.get(oid, ())),
                 key=key,
                 primary=primary,
@@ -267,7 +271,7 @@ def _columns(session: Session, oids: Sequence[int]) -> dict[int, list[Column]]:
                     logical=carrier.logical,
                 ),
                 carrier=carrier,
-                type_name=kind.name,
+                type_name=kind.name if kind.schema == "pg_catalog" else "",
                 cast=formatted[kind.oid, -1],
                 moment_digits=modifier if 0 <= modifier <= 6 else 6,
                 readable=readable,

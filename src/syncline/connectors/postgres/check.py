@@ -135,6 +135,13 @@ class _Look:
             yield _finding(
                 Severity.WARNING, relation, f"{relation.name} is a foreign table: it is read in one partition"
             )
+        if relation.filtered:
+            yield _finding(
+                Severity.WARNING,
+                relation,
+                f"row security is active on {relation.name}: only rows that its policies show to us are copied",
+                hint=f"ALTER ROLE {_identifier(self.server.role)} BYPASSRLS, or a policy USING (true)",
+            )
         if relation.persistence == "u":
             yield _finding(
                 Severity.WARNING,
