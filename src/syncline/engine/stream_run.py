@@ -12,6 +12,7 @@ from syncline.core.checkpoint import LedgerEntry, Phase, Staged, StreamCheckpoin
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.failpoints import failpoint
 from syncline.core.partition import Partition, ReadPlan
+from syncline.core.schema import StreamSchema
 from syncline.core.stream import SelectedStream, WriteMode
 from syncline.engine.events import Log, PartitionCommitted, StreamPlanned
 from syncline.engine.normalize import metadata_constants, metadata_fields
@@ -94,6 +95,8 @@ class StreamRun:
             self.finished = True
             return
         self._make_plan()
+        if self.finished:
+            return
         failpoint("plan.committed")
         assert self._target is not None
         assert self._plan is not None
@@ -149,6 +152,8 @@ class StreamRun:
                 assert self._checkpoint.position is not None
                 self._plan = self._source.read_since(self.selected, self._checkpoint.position)
             failpoint("plan.made")
+            if self._nothing_new(step.kind, target.schema):
+                return
             changes = {
                 "phase": Phase.READING,
                 "plan": self._plan,
@@ -172,6 +177,18 @@ class StreamRun:
                 note=self._plan.note,
             )
         )
+
+    def _nothing_new(self, kind: StepKind, schema: StreamSchema) -> bool:
+        """An increment without partitions needs no plan and no publishing: at most the position moves."""
+        assert self._plan is not None
+        before = self._checkpoint
+        if kind is not StepKind.INCREMENT or self._plan.partitions or before.schema != schema:
+            return False
+        if before.position != dict(self._plan.end):
+            self._commit([], {"position": dict(self._plan.end), "sync_id": self._spec.sync_id})
+        self._source.acknowledge(self.selected, self._plan.end)
+        self.finished = True
+        return True
 
     def _task(self, partition: Partition) -> PartitionTask:
         assert self._target is not None
