@@ -34,7 +34,7 @@ def verify(
             if verdict.error is not None:
                 print_error(verdict.error)
             elif verdict.report is not None:
-                print(verdict.report.summary(), flush=True)
+                print(f"{verdict.connection}: {verdict.report.summary()}", flush=True)
     if as_json:
         print_json([r.to_json() for r in results])
     failed = next((r.error for r in results if r.error), None)
