@@ -1,4 +1,4 @@
-"""A process that makes one attempt and is meant to be killed in it: ``python -m … SPEC`` with SYNCLINE_FAILPOINT set."""
+"""A process that makes one attempt, to be killed in it: ``python -m … SPEC`` with SYNCLINE_FAILPOINT set."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import sys
 from pathlib import Path
 
+from tests.integration.files.driver import attempt, destination
+
 from syncline.connectors.files.config import LocalDestinationConfig, S3DestinationConfig
 from syncline.core.stream import WriteMode
-from tests.integration.files.driver import attempt, destination
 
 
 def main() -> None:

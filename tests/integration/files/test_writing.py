@@ -75,7 +75,7 @@ def one_commit(dest: FilesDestination, *batches: Batch) -> Staged:
 
 
 def places() -> list[dict[str, Any]]:
-    regions = ["eu", None, "", "a/b=c %é", "ü" * 60]
+    regions = ["eu", None, "", "a/b=c %é", "ü" * 60, "\ufdd0\ufdd1"]
     return [
         {
             "id": i,
@@ -140,6 +140,23 @@ def test_more_folders_than_open_files(tmp_path: Path) -> None:
         found += [(int(file.values["id"] or 0), v) for v in table["v"].to_pylist()]
     assert sorted(found) == sorted((r["id"], r["v"]) for r in rows)
     assert not list((tmp_path / "work").glob("spill-*"))
+
+
+@pytest.mark.parametrize("format_type", ["JSONL", "CSV"])
+@pytest.mark.parametrize("codec", ["GZIP", "UNCOMPRESSED"])
+def test_text_formats(tmp_path: Path, format_type: str, codec: str) -> None:
+    config = local(tmp_path, format={"type": format_type, "compression": codec}, target_file_size=2000)
+    dest = destination(config, tmp_path)
+    rows = {"p0": [{"id": i, "v": os.urandom(20).hex()} for i in range(3000)]}
+    attempt(dest, 1, rows, WriteMode.REPLACE)
+    attempt(dest, 2, rows, WriteMode.APPEND)
+    live = dest.live_files("c", STREAM)
+    assert live is not None
+    reader = "read_csv" if format_type == "CSV" else "read_json"
+    files = ", ".join(f"'{url}'" for url in live.urls)
+    found = duckdb.sql(f"SELECT id, v, count(*) FROM {reader}([{files}]) GROUP BY ALL ORDER BY id").fetchall()
+    assert found == [(r["id"], r["v"], 2) for r in rows["p0"]]
+    assert all(url.endswith(config.format.extension) for url in live.urls)
 
 
 def test_files_end_at_their_size_and_row_groups_at_theirs(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from syncline.connectors.files.config import FilesDestinationConfig, PartitionField
+from syncline.connectors.files.json_text import calendar_text
 from syncline.connectors.files.layout import SYNC_DATE, partition_folder, partition_name
 from syncline.connectors.files.types import decimal_text
 from syncline.core.batch import QuarantinedRow
@@ -22,8 +23,6 @@ __all__ = ["FolderPart", "FolderSplit", "ensure_partitionable"]
 
 #: File systems end a name at 255 bytes.
 _LONGEST_NAME = 255
-#: Stand for NULL and for the border between two columns while values are told apart; no text holds them.
-_NULL, _BORDER = "\ufdd0", "\ufdd1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +62,16 @@ class FolderSplit:
             folder, values = self._whole
             yield FolderPart(folder=folder, values=values, data=data)
             return
-        texts = [_texts(data.column(self._fields[i].field_name), self._fields[i]) for i in self._by_column]
-        key = pc.binary_join_element_wise(*texts, _BORDER, null_handling="replace", null_replacement=_NULL)
-        coded = key.dictionary_encode()
-        codes = coded.indices.to_numpy(zero_copy_only=False)
+        coded = [
+            _texts(data.column(self._fields[i].field_name), self._fields[i]).dictionary_encode(null_encoding="encode")
+            for i in self._by_column
+        ]
+        codes = np.zeros(data.num_rows, dtype=np.int64)
+        for each in coded:
+            codes = codes * max(len(each.dictionary), 1) + each.indices.to_numpy(zero_copy_only=False)
+        distinct, codes = np.unique(codes, return_inverse=True)
+        places = [self._place(int(code), [each.dictionary for each in coded]) for code in distinct]
         kept = data.select(self._kept)
-        places = [self._place(text) for text in coded.dictionary.to_pylist()]
         if len(places) == 1 and places[0] is not None:
             yield FolderPart(folder=places[0][0], values=places[0][1], data=kept)
             return
@@ -81,10 +84,13 @@ class FolderSplit:
             else:
                 yield FolderPart(folder=place[0], values=place[1], data=kept.take(rows))
 
-    def _place(self, key: str) -> tuple[str, dict[str, str | None]] | None:
-        found = iter(key.split(_BORDER))
-        values = [None if i in self._constants else next(found) for i in range(len(self._fields))]
-        folder, named = self._part_place([None if v == _NULL else v for v in values])
+    def _place(self, code: int, dictionaries: list[pa.Array]) -> tuple[str, dict[str, str | None]] | None:
+        """The folder and values that a combined code stands for; None when that makes no name of a folder."""
+        values: list[str | None] = [None] * len(self._fields)
+        for i, dictionary in zip(reversed(self._by_column), reversed(dictionaries), strict=True):
+            code, index = divmod(code, len(dictionary))
+            values[i] = dictionary[index].as_py()
+        folder, named = self._part_place(values)
         return None if any(len(part.encode()) > _LONGEST_NAME for part in folder.split("/")) else (folder, named)
 
     def _part_place(self, values: list[str | None]) -> tuple[str, dict[str, str | None]]:
@@ -112,7 +118,7 @@ def _texts(array: pa.Array, field: PartitionField) -> pa.Array:
         return decimal_text(array) if pa.types.is_decimal(kind) else array.cast(pa.string())
     if pa.types.is_timestamp(kind) and kind.tz not in (None, "UTC"):
         array = array.cast(pa.timestamp(kind.unit, tz="UTC"))
-    day = array.cast(pa.date32(), safe=False).cast(pa.string())
+    day = calendar_text(array.cast(pa.date32(), safe=False))
     if field.type == "DATE":
         return day
     # From the end: years may have more than four digits, or a sign.

@@ -61,9 +61,9 @@ def owned_token(name: str, mine: str) -> int | None:
 def folder_name(text: str) -> str:
     """``text`` as one part of a key: no slash, no dot names, no control characters."""
     safe = quote(text, safe=" ()+,=@&$!;'~-_.") if not re.fullmatch(r"[\w .()+,=@&$!;'~-]*", text) else text
-    if safe in (".", "..") or safe.startswith("."):
-        safe = "%2E" + safe[1:]
-    return safe
+    if safe.startswith("."):
+        return "%2E" + safe[1:]
+    return "%5Fsyncline" if safe == "_syncline" else safe  # that name is our own folder's
 
 
 def stream_prefix(config: FilesDestinationConfig, stream: StreamName) -> str:

@@ -59,6 +59,13 @@ def local_error(error: OSError, path: Path | str) -> SynclineError:
         return SynclineError(
             ErrorKind.CONFIG, f"{path}: {reason}", hint="a file and a folder want the same name there", where=where
         )
+    if code == errno.EXDEV:
+        return SynclineError(
+            ErrorKind.CONFIG,
+            f"{path} is on another file system than the root of the destination",
+            hint="files become visible by one rename, which works within one file system; move the root or the mount",
+            where=where,
+        )
     if code == errno.ENAMETOOLONG:
         return SynclineError(
             ErrorKind.CONFIG, f"the name is too long for the file system: {path}", hint="shorten the path", where=where
@@ -128,8 +135,8 @@ class LocalUpload:
 
     def finish(self) -> StagedObject:
         with _told(self._path):
-            size = int(self.sink.tell())
-            self.sink.close()
+            self.sink.close()  # once more does no harm: a compressing stream closes what it writes into
+            size = os.fstat(self._fd).st_size
             if self._flusher is not None:
                 self._flusher.join()
             os.fsync(self._fd)

@@ -87,6 +87,10 @@ def test_any_name_is_one_safe_part_of_a_path(text: str) -> None:
         assert made.isprintable()
 
 
+def test_a_stream_may_be_called_as_our_own_folder() -> None:
+    assert folder_name("_syncline") == "%5Fsyncline"
+
+
 def test_streams_have_folders_of_their_own() -> None:
     odd = [
         ("a", "b.c"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,13 @@ def test_of_two_writers_one_is_refused(store: LocalStore) -> None:
     assert caught.value.kind is ErrorKind.CONFLICT
     assert "its token is 2, ours 1" in str(caught.value)
     two.append(theirs, commit(theirs))
+
+
+def test_many_claim_at_once(store: LocalStore) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        tokens = list(pool.map(lambda _: log_of(store).claim().token, range(12)))
+    assert len(set(tokens)) == 12
+    assert log_of(store).read().token == max(tokens)
 
 
 def test_a_sleeper_does_not_fill_a_number_that_was_pruned(store: LocalStore) -> None:
