@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def compare(
     differing = source_sums.differing(destination_sums)
     found = Drilled()
     if differing:
-        with closing(open_engine(work_dir, memory=_JOIN_MEMORY)) as engine:
+        with open_engine(work_dir, memory=_JOIN_MEMORY) as engine:
             aside, beside = comparison.quarantine(key) if comparison.quarantine else ((), 0)
             found = drill(
                 engine,

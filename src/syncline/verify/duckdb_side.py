@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,23 +31,28 @@ _BATCH_ROWS = 65_536
 _MD5 = '"_syncline_md5"'
 
 
-def open_engine(work_dir: Path, *, threads: int = 2, memory: str = _MEMORY) -> duckdb.DuckDBPyConnection:
-    """A DuckDB of our own, bounded in memory, spilling below ``work_dir``. The caller closes it."""
+@contextmanager
+def open_engine(work_dir: Path, *, threads: int = 2, memory: str = _MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB of our own, bounded in memory, spilling below ``work_dir``; nothing of it is left afterwards."""
     work_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    spill = tempfile.mkdtemp(prefix="verify-", dir=work_dir)
-    engine = duckdb.connect(
-        ":memory:",
-        config={
-            "memory_limit": memory,
-            "threads": threads,
-            "temp_directory": spill,
-            "preserve_insertion_order": False,
-            "autoinstall_known_extensions": False,
-        },
-    )
-    engine.execute("SET TimeZone = 'UTC'")
-    engine.execute(FUNCTIONS)
-    return engine
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=work_dir, ignore_cleanup_errors=True) as spill:
+        engine = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": memory,
+                "threads": threads,
+                "temp_directory": spill,
+                "preserve_insertion_order": False,
+                "autoinstall_known_extensions": False,
+            },
+        )
+        try:
+            engine.execute("SET TimeZone = 'UTC'")
+            engine.execute(FUNCTIONS)
+            yield engine
+        finally:
+            with suppress(duckdb.Error):
+                engine.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +105,10 @@ class DuckDbSide:
         self.label = label
         self.notes: list[str] = []
         self._feed, self._restriction = feed, restriction or Restriction()
-        self._engine = open_engine(work_dir, threads=threads)
         self._has_jsonb = False
+        self._opened = ExitStack()
+        self._opened.callback(feed.close)
+        self._engine = self._opened.enter_context(open_engine(work_dir, threads=threads))
         try:
             with _errors(label):
                 self._types = feed.types(self._engine)
@@ -195,13 +202,7 @@ class DuckDbSide:
             return self._engine.execute(sql).fetchall()
 
     def close(self) -> None:
-        self._feed.close()
-        with suppress(duckdb.Error):
-            spill = self._engine.execute("SELECT current_setting('temp_directory')").fetchone()
-            self._engine.close()
-            if spill:
-                with suppress(OSError):
-                    Path(spill[0]).rmdir()
+        self._opened.close()
 
     # How rows and chunks are written
 

@@ -181,7 +181,7 @@ class PostgresSide:
         texts = [f"concat({self._cell(column)})" for column in columns]
         extra = (
             f"ARRAY[{', '.join(f'left({t}, {_SHOWN_CHARACTERS})' for t in texts)}] AS a, "
-            f"ARRAY[{', '.join(f'md5({t})' for t in texts)}] AS b"
+            f"ARRAY[{', '.join(self._md5(t) for t in texts)}] AS b"
         )
         rows = self._chosen(columns, chunking, chunks, extra=extra, keys=keys)
         self._renew_if_old()

@@ -94,7 +94,7 @@ class Systems:
     bucket: str = ""
 
     def execute(self, *statements: str) -> None:
-        with psycopg.connect(self.postgres.dsn(self.database), autocommit=True) as session:
+        with psycopg.connect(self.postgres.dsn(self.database), autocommit=True, client_encoding="UTF8") as session:
             for statement in statements:
                 session.execute(statement.encode())
 
