@@ -297,6 +297,14 @@ def test_views_are_followed_by_cursor(db, mode):
         assert keyless.run() == []
 
 
+def test_what_cannot_be_told_apart_is_appended_again_and_said(db):
+    db.execute("CREATE VIEW v AS SELECT i AS id, 1 AS n FROM generate_series(1, 1500) AS i")
+    sync = db.sync("v", APPEND, cursor="n")
+    assert len(sync.run()) == 1500
+    assert len(sync.run()) == 1500  # rather twice than never
+    assert "appended again" in sync.plan.note
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_partitioned_tables_and_tables_without_a_key_are_followed_by_cursor(db, mode):
     db.execute(

@@ -41,6 +41,7 @@ __all__ = ["CursorPlanner", "Increment"]
 
 #: From this share of a table on, its increment is cut by key: a row that changes meanwhile is then read once.
 _LARGE_SHARE = 0.2
+_INDISTINCT = "too many rows without a key share one cursor value to be remembered: they are appended again by each run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +162,8 @@ class CursorPlanner:
             wanted.append((self._values.at(last), boundary if upto == last else None, before))
         if upto is not None and upto != last:
             wanted.append((self._values.at(upto), boundary, None))
+        if Delivered() in (boundary, odd_rows):
+            note = f"{note}; {_INDISTINCT}" if note else _INDISTINCT
         arms, hashed = self._arms(wanted)
         parts = self._window(last, upto, arms, hashed)
         return Increment(partitions=parts, end=self._position(upto, upto, boundary, odd_rows), note=note)
