@@ -296,8 +296,13 @@ def test_an_upload_whose_parts_fail_says_why(s3_server: S3Server, s3_bucket: str
     user = s3_server.create_user()
     denied = as_user(config, user)
     dest._store._access = denied.open_bucket()._access  # type: ignore[attr-defined]
-    with s3_server.enforce_iam(), pytest.raises(SynclineError) as caught:
+
+    def rest() -> None:
         write(40)
+        writer.seal()
+
+    with s3_server.enforce_iam(), pytest.raises(SynclineError) as caught:
+        rest()
     writer.abort()
     assert caught.value.kind is ErrorKind.PERMISSION
     assert "s3:PutObject" in caught.value.hint
