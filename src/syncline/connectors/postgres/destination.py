@@ -47,6 +47,9 @@ _SETTINGS = {
     "default_transaction_isolation": "read committed",
 }
 
+#: Limits of a session's life that came with later servers.
+_SINCE = ((140000, "idle_session_timeout"), (170000, "transaction_timeout"))
+
 _RAW = "postgres-copy-binary"
 
 
@@ -144,8 +147,8 @@ class PostgresDestination:
                 generation.publish()
                 failpoint("commit.inside")
 
-            for _ in range(3):
-                generation.finish()
+            for exchange in (False, False, True):
+                generation.finish(exchange=exchange)
                 try:
                     patiently(session, ledger.place.table, swap, seconds=self._config.lock_timeout)
                     break
@@ -159,6 +162,8 @@ class PostgresDestination:
                     where={"stream": str(target.stream)},
                 )
             ledger.remember(checkpoint)
+
+    # -- undecoded bytes -------------------------------------------------------------------------------------------
 
     def accepts_raw(self, target: StreamTarget, raw: RawFormat) -> bool:
         """Whether the bytes of ``raw`` are those of our columns: the same built-in types, in any table layout."""
@@ -343,12 +348,16 @@ class PostgresDestination:
             self._spare.append(session)
 
     def _connect(self) -> Session:
-        return connect(
+        session = connect(
             self._config,
             work_dir=self._context.work_dir,
             application_name=f"syncline {self._context.connection}",
             settings=_SETTINGS,
         )
+        for version, setting in _SINCE:
+            if session.info.server_version >= version:
+                run(session, "SELECT set_config({setting}, '0', false)", setting=setting)
+        return session
 
 
 def _travels_undecoded(column: Column) -> bool:
@@ -365,7 +374,7 @@ def _without_not_null(relation: Relation) -> Relation:
 
 def _sync_id_column(relation: Relation, target: StreamTarget) -> str | None:
     """The metadata column that tells which plan wrote a row."""
-    for name in ("_syncline_sync_id",):
-        if name in target.constants and relation.column(name):
+    for name in ("_syncline_sync_id", "_airbyte_extracted_at"):
+        if name in target.schema.names and relation.column(name):
             return name
     return None

@@ -24,6 +24,7 @@ import psycopg
 from psycopg import sql
 
 from syncline.connectors.postgres.destination_names import StreamPlace
+from syncline.connectors.postgres.ledger_tables import LEDGER_TABLES
 from syncline.connectors.postgres.statement import TableName, commas, run
 from syncline.core.batch import QuarantinedRow
 from syncline.core.checkpoint import LedgerEntry, StreamCheckpoint
@@ -33,62 +34,6 @@ if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
 
 __all__ = ["Ledger", "Mark", "Owned"]
-
-_TABLES = ("_syncline_ledger", "_syncline_staged", "_syncline_quarantine", "_syncline_staged_quarantine")
-
-# Made one by one, under a lock: CREATE … IF NOT EXISTS is not safe against itself.
-_LEDGER = """
-CREATE TABLE {table} (
-    connection text NOT NULL,
-    stream_namespace text NOT NULL,
-    stream_name text NOT NULL,
-    generation bigint NOT NULL,
-    sequence bigint NOT NULL,
-    token bigint NOT NULL,
-    position text,
-    checkpoint text NOT NULL,
-    plan text,
-    plan_id text,
-    table_schema text,
-    table_name text,
-    table_oid bigint,
-    ledger_oid bigint,
-    updated_at timestamptz NOT NULL,
-    PRIMARY KEY (connection, stream_namespace, stream_name)
-)
-"""
-_STAGED = """
-CREATE TABLE {table} (
-    connection text NOT NULL,
-    stream_namespace text NOT NULL,
-    stream_name text NOT NULL,
-    partition_id text NOT NULL,
-    generation bigint NOT NULL,
-    sync_id text NOT NULL,
-    token bigint NOT NULL,
-    relation text NOT NULL,
-    rows bigint NOT NULL,
-    quarantined bigint NOT NULL,
-    bytes bigint NOT NULL,
-    staged_at timestamptz NOT NULL,
-    PRIMARY KEY (connection, stream_namespace, stream_name, partition_id)
-)
-"""
-_QUARANTINE = """
-CREATE TABLE {table} (
-    connection text NOT NULL,
-    stream_namespace text NOT NULL,
-    stream_name text NOT NULL,
-    generation bigint NOT NULL,
-    partition_id text NOT NULL,
-    sync_id text NOT NULL,
-    column_name text,
-    reason text NOT NULL,
-    record json NOT NULL,
-    quarantined_at timestamptz NOT NULL
-)
-"""
-_DDL = (_LEDGER, _STAGED, _QUARANTINE, _QUARANTINE)
 
 #: Advisory lock under which our tables are made; any constant ("sync" in ASCII).
 _MAKING = 0x73796E63
@@ -126,7 +71,7 @@ class Ledger:
         self.place = place
         self.schema = place.table.schema
         self.table, self.staged, self.quarantine, self.staged_quarantine = (
-            TableName(schema=self.schema, name=name) for name in _TABLES
+            TableName(schema=self.schema, name=name) for name in LEDGER_TABLES
         )
         self._plan_written: str | None = None
         self._seen = False
@@ -149,10 +94,10 @@ class Ledger:
             LEFT JOIN pg_namespace n ON n.nspname = {schema}
             """,
             schema=self.schema,
-            tables=commas(sql.Literal(name) for name in _TABLES),
+            tables=commas(sql.Literal(name) for name in LEDGER_TABLES),
         ).fetchone()
         assert row is not None
-        return [name for name in _TABLES if name not in row[1]] if row[0] else ["schema"]
+        return [name for name in LEDGER_TABLES if name not in row[1]] if row[0] else ["schema"]
 
     def exists(self, session: Session) -> bool:
         """Whether our tables are all there."""
@@ -168,8 +113,8 @@ class Ledger:
             missing = self.missing(session)
             if missing == ["schema"]:
                 run(session, "CREATE SCHEMA {schema}", schema=sql.Identifier(self.schema))
-                missing = list(_TABLES)
-            for name, ddl in zip(_TABLES, _DDL, strict=True):
+                missing = list(LEDGER_TABLES)
+            for name, ddl in LEDGER_TABLES.items():
                 if name in missing:
                     run(session, ddl, table=TableName(schema=self.schema, name=name))
 
@@ -224,7 +169,7 @@ class Ledger:
         run(
             session,
             "SELECT pg_advisory_xact_lock_shared({stream}, {token})",
-            stream=sql.SQL("{}::int4").format(sql.Literal(self.place.lock_class)),
+            stream=sql.SQL("({})::int4").format(sql.Literal(self.place.lock_class)),
             token=sql.SQL("{}::int4").format(sql.Literal(token % 2**31)),
         )
         self._check(self._run(session, "SELECT token FROM {table} WHERE {mine}").fetchone(), token)

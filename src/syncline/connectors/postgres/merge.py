@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
 
 __all__ = ["append_stage", "delete_duplicates", "has_unique_key", "make_mergeable", "merge_stage"]
+
+#: Sorts half a million changed rows in memory; the server's default of 4MB goes to disk. For this transaction only.
+_SORT_MEMORY: LiteralString = """
+SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 64 * 1024 * 1024
+"""
 
 
 def append_stage(
@@ -71,6 +76,7 @@ def merge_stage(
     if changed:
         sets = commas(statement("{c} = excluded.{c}", c=sql.Identifier(name)) for name in changed)
         action = sql.SQL("UPDATE SET {}{}").format(sets, guard)
+    run(session, _SORT_MEMORY)
     # Sorted by key, which is also quicker than unsorted: the index is walked in order.
     run(
         session,
@@ -94,6 +100,7 @@ def merge_stage(
 
 def delete_duplicates(session: Session, table: TableName, key: Sequence[str], cursor: str | None) -> int:
     """Keep one row per key: that with the greatest cursor, among equals the last written. Returns the rows deleted."""
+    run(session, _SORT_MEMORY)
     order: list[sql.Composable] = [sql.SQL("ctid DESC")]
     if cursor is not None:
         order.insert(0, sql.SQL("{} DESC NULLS LAST").format(sql.Identifier(cursor)))
