@@ -71,8 +71,8 @@ def verify_stream(
 
     ``destination_name`` is the connector's; ``target`` the destination's view of the stream, ``checkpoint`` the
     ledger's (None: never synced, a ``config`` error). ``chunks``: into how many chunks to divide, None to let the size
-    decide. ``work_dir`` is for temporary files. ``progress``: see :data:`~syncline.verify.side.Progress`. Called by ``syncline
-    verify``; needs no lease and changes nothing at either end.
+    decide. ``work_dir`` is for temporary files. ``progress``: see :data:`~syncline.verify.side.Progress`. Called by
+    ``syncline verify``; needs no lease and changes nothing at either end.
     """
     if checkpoint is None or checkpoint.schema is None:
         raise SynclineError(

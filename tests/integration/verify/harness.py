@@ -108,7 +108,7 @@ class Systems:
             return ConnectorReference(type=name, config={**self._server(), "schema": "copy", **config})
         if name == "duckdb":
             return ConnectorReference(type=name, config={"path": str(self.folder / "copy.duckdb"), **config})
-        files = {"format": {"format_type": format_type or "Parquet", "compression_codec": "UNCOMPRESSED"}, **config}
+        files = {"format": {"format_type": format_type or "Parquet"}, **config}
         if name == "local":
             return ConnectorReference(type=name, config={"path": str(self.folder / "lake"), **files})
         assert self.s3 is not None
