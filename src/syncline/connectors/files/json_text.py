@@ -71,6 +71,8 @@ def _floats(array: pa.Array) -> pa.Array:
     if pa.types.is_float16(array.type):
         array = array.cast(pa.float32())
     text = array.cast(pa.string())
+    # Many readers take ``-0`` for the integer, which has no sign.
+    text = pc.if_else(pc.equal(text, "-0"), "-0.0", text)
     usual = pc.fill_null(pc.is_finite(array), True)
     if pc.all(usual).as_py() is not False:
         return text
@@ -160,7 +162,8 @@ def _escaped(text: pa.Array) -> pa.Array:
     if not _any(text, _SPECIAL):
         return text
     for plain, escape in _ESCAPES:
-        text = pc.replace_substring(text, plain, escape)
+        if pc.any(pc.match_substring(text, plain)).as_py():
+            text = pc.replace_substring(text, plain, escape)
     if _any(text, _CONTROL):
         for plain, escape in _CONTROLS:
             text = pc.replace_substring(text, plain, escape)
