@@ -41,6 +41,7 @@ def test_missing_rights_come_with_the_grant(pauper, db):
         with pytest.raises(SynclineError) as caught:
             made.fence("c", target().stream)
         assert caught.value.kind is ErrorKind.PERMISSION
+        assert caught.value.hint == hint
         db.execute(hint)
         assert problems(made.check([target()])) == []
         Run(made, target(), {"a": [orders((1,))]}).all()

@@ -136,3 +136,14 @@ def test_unsafe_retype_stops_the_stream_and_names_the_statement(dsn, db):
     assert caught.value.kind is ErrorKind.SCHEMA
     assert 'ALTER COLUMN "amount" TYPE boolean' in caught.value.hint
     assert rows(db, "SELECT id FROM orders") == [(1,)]
+
+
+def test_generation_number_that_comes_again_starts_empty(dsn, db):
+    """After the ledger was set back, what a dead plan left under the same number does not count."""
+    with destination(dsn) as made:
+        dead = Run(made, target(), {"a": [orders((1, "dead"), (2, "nul\0"))], "b": []}, "plan").start()
+        dead.commit(dead.lay("a"))
+        fresh = Run(made, target(), {"a": [orders((3, "fresh"))]}, "other plan")
+        fresh.all()
+    assert rows(db, "SELECT id, name FROM orders") == [(3, "fresh")]
+    assert rows(db, "SELECT count(*) FROM _syncline_quarantine") == [(0,)]

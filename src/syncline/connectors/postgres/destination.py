@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from syncline.connectors.postgres.connection import TEXT_SETTINGS, connect
-from syncline.connectors.postgres.destination_check import check_targets
+from syncline.connectors.postgres.destination_check import check_targets, grant_statement
 from syncline.connectors.postgres.destination_config import PostgresDestinationConfig
 from syncline.connectors.postgres.destination_names import place_of
 from syncline.connectors.postgres.destination_types import resolve_types
-from syncline.connectors.postgres.errors import postgres_errors
+from syncline.connectors.postgres.errors import postgres_error, postgres_errors
 from syncline.connectors.postgres.ledger import Ledger
 from syncline.connectors.postgres.loading import load_columns
 from syncline.connectors.postgres.merge import append_stage, merge_stage
@@ -78,15 +82,16 @@ class PostgresDestination:
 
     def fence(self, connection: str, stream: StreamName) -> LedgerEntry:
         # A publish is one transaction: there is never a half-finished one to roll forward.
-        with postgres_errors(stream=str(stream)):
-            ledger = self._ledger(connection, stream)
+        ledger = self._ledger(connection, stream)
+        with postgres_errors(stream=str(stream)), self._grants(ledger):
             ledger.make(self._session())
             return ledger.fence(self._session())
 
     def prepare(self, target: StreamTarget, checkpoint: StreamCheckpoint, token: int) -> list[Staged]:
-        with postgres_errors(stream=str(target.stream)):
-            session, ledger = self._session(), self._ledger(target.connection, target.stream)
-            replace = target.write is WriteMode.REPLACE
+        ledger = self._ledger(target.connection, target.stream)
+        with postgres_errors(stream=str(target.stream)), self._grants(ledger):
+            session = self._session()
+            whole = target.write is WriteMode.REPLACE
             hidden = ledger.place.generation(target.generation)
             planned = {p.id for p in checkpoint.plan.partitions} if checkpoint.plan else set()
             marks = [
@@ -101,11 +106,10 @@ class PostgresDestination:
                 ledger.forget_marks(session, keep=[m.partition for m in marks])
                 ledger.hold(session, token)
             tables = Tables(session, ledger, target, token, patience=self._config.lock_timeout)
-            tables.remove_garbage(
-                {hidden.name, *(m.relation for m in marks)} if replace else {m.relation for m in marks}
-            )
-            if replace:
-                tables.prepare_generation(checkpoint)
+            resumed = bool(checkpoint.done or marks)
+            tables.remove_garbage({m.relation for m in marks} | ({hidden.name} if whole and resumed else set()))
+            if whole:
+                tables.prepare_generation(checkpoint, resumed=resumed)
             else:
                 tables.prepare_table()
             return [staged_of(mark) for mark in marks]
@@ -323,6 +327,15 @@ class PostgresDestination:
         counted = run(session, "SELECT count(*) FROM {stage}", stage=stage).fetchone()
         return counted is not None and counted[0] == rows
 
+    @contextmanager
+    def _grants(self, ledger: Ledger) -> Iterator[None]:
+        """A missing right comes with the statement that grants what we need in the schema."""
+        try:
+            yield
+        except psycopg.errors.InsufficientPrivilege as error:
+            hint = grant_statement(self._session(), ledger.schema)
+            raise postgres_error(error, hint=hint, stream=str(ledger.place.stream)) from error
+
     def _ledger(self, connection: str, stream: StreamName) -> Ledger:
         with self._lock:
             if (connection, stream) not in self._ledgers:
@@ -367,8 +380,6 @@ def _travels_undecoded(column: Column) -> bool:
 
 def _without_not_null(relation: Relation) -> Relation:
     """A table of ours: its NOT NULL columns are its key, for which the writer looks itself."""
-    from dataclasses import replace
-
     return replace(relation, columns=tuple(replace(c, not_null=False) for c in relation.columns))
 
 

@@ -24,7 +24,7 @@ from syncline.sdk.findings import Finding, Severity
 if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
 
-__all__ = ["check_targets"]
+__all__ = ["check_targets", "grant_statement"]
 
 _OLDEST = 120000
 
@@ -105,11 +105,12 @@ def _try(session: Session, schema: str, place: StreamPlace) -> Finding:
             run(session, "CREATE TABLE {probe} (x int)", probe=probe)
             run(session, "DROP TABLE {probe}", probe=probe)
     except psycopg.Error as error:
-        return _finding(postgres_error(error, hint=_grant(session, schema)))
+        return _finding(postgres_error(error, hint=grant_statement(session, schema)))
     return Finding(severity=Severity.OK, message=f"schema {schema!r} can be written")
 
 
-def _grant(session: Session, schema: str) -> str:
+def grant_statement(session: Session, schema: str) -> str:
+    """What to run so that our role may make its tables in the schema, or the schema."""
     row = run(
         session,
         "SELECT current_user::text, current_database()::text, "

@@ -360,9 +360,14 @@ class Ledger:
             )
             self._run(session, "INSERT INTO {staged_quarantine} VALUES {values}", values=values)
 
-    def forget_quarantine(self, session: Session, *, before: int) -> None:
-        """Quarantined rows of generations that are gone."""
-        self._run(session, "DELETE FROM {quarantine} WHERE {mine} AND generation < {before}", before=before)
+    def forget_quarantine(self, session: Session, *, before: int | None = None, since: int | None = None) -> None:
+        """Quarantined rows of generations that are gone: those before one, or one given up and later ones."""
+        self._run(
+            session,
+            "DELETE FROM {quarantine} WHERE {mine} AND (generation < {before} OR generation >= {since})",
+            before=before,
+            since=since,
+        )
 
     # -- within ----------------------------------------------------------------------------------------------------
 

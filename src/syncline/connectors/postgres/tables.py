@@ -134,11 +134,13 @@ class Tables:
         self._refuse_unfit(plan, existing)
         return plan, existing, ours
 
-    def prepare_generation(self, checkpoint: StreamCheckpoint) -> None:
-        """The hidden table of the target's generation, made if it is not there yet."""
+    def prepare_generation(self, checkpoint: StreamCheckpoint, *, resumed: bool) -> None:
+        """The hidden table of the target's generation, made if it is not there yet. ``resumed``: rows of this plan are
+        in it already."""
         plan, existing, _ = self.examine()
         hidden = self._place.generation(self._target.generation)
-        if find_relation(self._session, hidden) is not None:
+        there = find_relation(self._session, hidden) is not None
+        if there and resumed:
             return
         if checkpoint.done:
             raise SynclineError(
@@ -148,10 +150,16 @@ class Tables:
                 where=self._where,
             )
         staged = {f.name: plan.types[f.name] for f in staged_fields(self._target)}
-        with self._session.transaction():
+
+        def make() -> None:
             self._ledger.enter(self._session, self._token)
+            if there:  # of a plan that was given up; numbers come again after a reset
+                run(self._session, "DROP TABLE {hidden}", hidden=hidden)
             self._create(hidden, {**staged, **plan.kept}, options=self._options(existing))
+            self._ledger.forget_quarantine(self._session, since=self._target.generation)
             self._ledger.hold(self._session, self._token)
+
+        patiently(self._session, hidden, make, seconds=self._patience)
 
     def prepare_table(self) -> None:
         """The visible table for APPEND and MERGE: made, or brought up to the schema."""
@@ -199,6 +207,7 @@ class Tables:
                     self._ledger.enter(self._session, self._token)
                     run(self._session, "SELECT set_config('lock_timeout', '2s', true)")
                     run(self._session, "DROP TABLE IF EXISTS {table}", table=self._place.table.sibling(name))
+                    self._ledger.hold(self._session, self._token)
             except psycopg.errors.LockNotAvailable:
                 continue
 
