@@ -1,11 +1,11 @@
 /* COPY ... TO STDOUT (FORMAT binary) into Arrow buffers, without the interpreter.
  *
- * Called through ctypes by decode_native.py, which lets go of the GIL for the length of each call; nothing here touches a
- * Python object except the empty module at the end, which exists so that the build and the import machinery treat this
- * file as any extension.
+ * Called through ctypes by decode_native.py, which lets go of the GIL for the length of each call; nothing here touches
+ * a Python object except the empty module at the end, which exists so that the build and the import machinery treat
+ * this file as any extension.
  *
  *     sl_decoder_open     columns -> a handle
- *     sl_decoder_read     messages of libpq -> column buffers, until the batch is full, the stream ends or nothing comes
+ *     sl_decoder_read     messages of libpq -> column buffers, until the batch is full, the stream ends or none comes
  *     sl_decoder_feed     the same for one message that the caller holds (tests)
  *     sl_decoder_misfits  the cells of the batch that its Arrow types cannot hold, with their bytes
  *     sl_decoder_take     the batch, through the Arrow C data interface; its buffers then belong to the taker
@@ -488,15 +488,16 @@ INLINE void put_null(struct vector *v, int64_t i) {
 
 #define MAX_DIMENSIONS 6
 
-/* array_send: int32 dimensions, int32 flags, uint32 type of items; per dimension int32 size, int32 lower bound; per item
- * int32 length (-1: NULL) and its bytes. A reason is only given for what is well formed in all its parts. */
+/* array_send: int32 dimensions, int32 flags, uint32 type of items; per dimension int32 size, int32 lower bound; per
+ * item int32 length (-1: NULL) and its bytes. Items of an array that is not kept anyway are only walked over. */
 static int decode_items(const struct decoder *d, struct column *c, const uint8_t *p, int64_t length) {
     const uint8_t *end = p + length;
     if (length < 12) return MALFORMED;
     int32_t dimensions = (int32_t)be32(p), reason = FITS;
     uint32_t flags = be32(p + 4);
     p += 12;
-    if (dimensions < 0 || dimensions > MAX_DIMENSIONS || flags > 1 || end - p < 8 * (int64_t)dimensions) return MALFORMED;
+    if (dimensions < 0 || dimensions > MAX_DIMENSIONS || flags > 1) return MALFORMED;
+    if (end - p < 8 * (int64_t)dimensions) return MALFORMED;
     if (dimensions == 0) return p == end ? FITS : MALFORMED;
     int64_t sizes[MAX_DIMENSIONS], items = 1;
     for (int k = 0; k < dimensions; k++, p += 8) {
@@ -697,25 +698,30 @@ static int decode_row(struct decoder *d, const uint8_t *p, const uint8_t *end, c
 
 static const uint8_t SIGNATURE[11] = {'P', 'G', 'C', 'O', 'P', 'Y', '\n', 0xff, '\r', '\n', 0};
 
+static int refuse(struct decoder *d, const char *what, int64_t column, int64_t length) {
+    malformed(d, what, column, length);
+    return S_MALFORMED;
+}
+
 /* One message: (header) row | (header) trailer. "Always one per row", says the protocol's description of CopyData. */
 static int decode_message(struct decoder *d, int64_t max_bytes, int64_t max_rows) {
     const uint8_t *start = (const uint8_t *)d->message, *p = start + d->at, *end = start + d->message_length;
     if (unlikely(!d->header_seen)) {
-        if (end - p < 19 || memcmp(p, SIGNATURE, 11)) return malformed(d, "no signature of COPY BINARY", -1, end - p), S_MALFORMED;
-        if (be32(p + 11) >> 16) return malformed(d, "flags of COPY BINARY that we do not know", -1, 0), S_MALFORMED;
+        if (end - p < 19 || memcmp(p, SIGNATURE, 11)) return refuse(d, "no signature of COPY BINARY", -1, end - p);
+        if (be32(p + 11) >> 16) return refuse(d, "flags of COPY BINARY that we do not know", -1, 0);
         int64_t extension = be32(p + 15);
         p += 19;
-        if (extension > end - p) return malformed(d, "a header longer than its message", -1, extension), S_MALFORMED;
+        if (extension > end - p) return refuse(d, "a header longer than its message", -1, extension);
         p += extension;
         d->header_seen = 1;
         d->at = p - start;
     }
-    if (unlikely(d->ended)) return malformed(d, "data after the trailer", -1, end - p), S_MALFORMED;
-    if (unlikely(end - p < 2)) return malformed(d, "a row without its count of columns", -1, end - p), S_MALFORMED;
+    if (unlikely(d->ended)) return refuse(d, "data after the trailer", -1, end - p);
+    if (unlikely(end - p < 2)) return refuse(d, "a row without its count of columns", -1, end - p);
     int count = (int16_t)be16(p);
     p += 2;
     if (unlikely(count != d->count)) {
-        if (count != -1 || p != end) return malformed(d, "a row of another count of columns", count, end - p), S_MALFORMED;
+        if (count != -1 || p != end) return refuse(d, "a row of another count of columns", count, end - p);
         d->ended = 1;
         d->at = d->message_length;
         return S_END;
@@ -725,7 +731,7 @@ static int decode_message(struct decoder *d, int64_t max_bytes, int64_t max_rows
         if (r == TOO_LARGE) return d->rows ? S_FULL : S_TOO_LARGE; /* the same message again, into the next batch */
         return r == NO_MEMORY ? S_MEMORY : S_MALFORMED;
     }
-    if (unlikely(p != end)) return malformed(d, "a row longer than its columns", -1, end - p), S_MALFORMED;
+    if (unlikely(p != end)) return refuse(d, "a row longer than its columns", -1, end - p);
     d->at = d->message_length;
     return d->rows >= max_rows || d->bytes + d->rows * d->fixed >= max_bytes ? S_FULL : S_IDLE;
 }
@@ -752,8 +758,8 @@ INLINE int next_message(const struct libpq *pq, void *conn, int32_t *dead, int t
     }
 }
 
-EXPORT int32_t sl_decoder_read(struct decoder *d, void *conn, const struct libpq *pq, int64_t max_bytes, int64_t max_rows,
-                               int32_t timeout) {
+EXPORT int32_t sl_decoder_read(struct decoder *d, void *conn, const struct libpq *pq, int64_t max_bytes,
+                               int64_t max_rows, int32_t timeout) {
     for (;;) {
         if (d->message) {
             int status = decode_message(d, max_bytes, max_rows);
@@ -774,7 +780,8 @@ EXPORT int32_t sl_decoder_read(struct decoder *d, void *conn, const struct libpq
 }
 
 /* Decode `length` bytes as the next message. After S_FULL, call again with `length` 0 for the rest of it. */
-EXPORT int32_t sl_decoder_feed(struct decoder *d, const char *bytes, int64_t length, int64_t max_bytes, int64_t max_rows) {
+EXPORT int32_t sl_decoder_feed(struct decoder *d, const char *bytes, int64_t length, int64_t max_bytes,
+                               int64_t max_rows) {
     if (length) {
         char *copy = malloc((size_t)length); /* of exactly that size: a sanitizer then sees every step too far */
         if (!copy) return S_MEMORY;
@@ -793,8 +800,8 @@ EXPORT int32_t sl_decoder_feed(struct decoder *d, const char *bytes, int64_t len
     return status;
 }
 
-/* Messages as they are, one after the other in the caller's buffer. Each holds one row, except that the header shares the
- * first and the trailer has one of its own (or that of the header, when there are no rows). */
+/* Messages as they are, one after the other in the caller's buffer. Each holds one row, except that the header shares
+ * the first and the trailer has one of its own (or that of the header, when there are no rows). */
 struct relay {
     char *buffer;
     int64_t used, capacity, messages;
@@ -897,7 +904,7 @@ static struct ArrowArray *give_column(struct column *c, int level) {
     return array;
 }
 
-/* The rows so far as a struct array; the decoder starts anew. 0 without memory: the decoder is then only good to close. */
+/* The rows so far as a struct array; the decoder starts anew. 0 without memory: then it is only good to close. */
 EXPORT int32_t sl_decoder_take(struct decoder *d, struct ArrowArray *out) {
     memset(out, 0, sizeof *out);
     struct owned *o = calloc(1, sizeof *o);
@@ -954,7 +961,8 @@ EXPORT struct decoder *sl_decoder_open(const struct spec *specs, int32_t count, 
     if (!d->columns) goto failed;
     for (int32_t k = 0; k < count; k++) {
         struct column *c = &d->columns[k];
-        if (specs[k].op < 0 || specs[k].op >= OP_COUNT || specs[k].depth < 0 || specs[k].depth > MAX_DIMENSIONS) goto failed;
+        if (specs[k].op < 0 || specs[k].op >= OP_COUNT) goto failed;
+        if (specs[k].depth < 0 || specs[k].depth > MAX_DIMENSIONS) goto failed;
         c->op = specs[k].op;
         c->depth = specs[k].depth;
         c->precision = specs[k].precision;
@@ -985,7 +993,7 @@ EXPORT int64_t sl_decoder_misfits(const struct decoder *d, const struct misfit *
 }
 
 /* So that a library compiled from another version of this file is not used. */
-EXPORT int32_t sl_decoder_layout(void) { return 1; }
+EXPORT int32_t sl_decoder_layout(void) { return 2; }
 
 /* ---- a module without contents ----------------------------------------------------------------------------------- */
 

@@ -119,7 +119,8 @@ class CopyReader:
 
     ``batch_bytes`` bounds the Arrow bytes of a batch; a batch is larger by at most one row, which Postgres limits to
     1 GiB. ``batch_rows`` bounds its rows too. No batch is empty. ``close`` (or leaving the block) cancels a COPY that
-    still runs; within a transaction that aborts the transaction. The connection is not closed.
+    still runs; within a transaction that aborts the transaction. The connection is not closed. All of it in one thread;
+    another one may stop it with ``connection.cancel_safe()``.
     """
 
     def __init__(
@@ -284,8 +285,12 @@ class RawCopyReader:
         yield memoryview(chunk).toreadonly()
 
 
+#: 'infinity' may come a million times, alone or in an array.
+_REMEMBERED_BYTES, _REMEMBERED_TEXTS = 64, 1000
+
+
 def _exceptions(layouts: Sequence[Layout], misfits: Iterable[Misfit]) -> Iterator[CellException]:
-    texts: dict[tuple[int, bytes], str] = {}  # 'infinity' may come a million times
+    texts: dict[tuple[int, bytes], str] = {}
     for row, column, reason, data in misfits:
         text = texts.get((column, data))
         if text is None:
@@ -293,7 +298,7 @@ def _exceptions(layouts: Sequence[Layout], misfits: Iterable[Misfit]) -> Iterato
                 text = cell_text(layouts[column].op, layouts[column].depth, data)
             except MalformedError as error:
                 raise _malformed(str(error)) from error
-            if len(data) <= 16:
+            if len(data) <= _REMEMBERED_BYTES and len(texts) < _REMEMBERED_TEXTS:
                 texts[column, data] = text
         yield CellException(row=row, column=column, text=text, reason=REASONS[reason])
 

@@ -23,7 +23,8 @@ from syncline.connectors.postgres.libpq import Functions
 __all__ = ["NativeDecoder", "NativeRelay", "Status", "native_library"]
 
 _I32, _I64, _POINTER = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
-_LAYOUT = 1
+#: sl_decoder_layout() of the source that this file speaks to.
+_LAYOUT = 2
 #: ``struct misfit``: row, start and length of its bytes, column, reason.
 _MISFIT = struct.Struct("=qqqii")
 

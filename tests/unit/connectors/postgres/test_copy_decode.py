@@ -22,7 +22,7 @@ from syncline.connectors.postgres.copy_decode import CellException, CopyColumn, 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.testing.postgres_server import PostgresServer
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -368,6 +368,14 @@ def test_many_columns_in_many_batches_are_the_same_rows(session, reader) -> None
     for row, (number, word, numbers_, quotient, _, even, texts, uid) in enumerate(rows):
         got = [column[row].as_py() for column in whole.drop_columns(["c4"]).columns]
         assert got == [number, word, numbers_, str(quotient), even, texts, str(uid)]
+
+
+def test_an_empty_text_comes_first(session, reader) -> None:
+    """There is no buffer yet, and more than enough of the row behind it for a copy of a fixed size."""
+    query = "SELECT '', '\\x'::bytea, ARRAY[''], repeat('x', 100)"
+    columns = (("text", pa.string()), ("bytea", pa.binary()), ("text", pa.list_(pa.string())), ("text", pa.string()))
+    table, _ = read(session, query, *columns)
+    assert table.to_pylist() == [{"c0": "", "c1": b"", "c2": [""], "c3": "x" * 100}]
 
 
 def test_no_rows_and_no_columns(session, reader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -204,6 +205,32 @@ def test_other_threads_run_while_one_waits(session, reader) -> None:
     assert longest < 0.3
 
 
+@pytest.mark.tls
+def test_through_tls_nothing_waits_in_the_records(tls_postgres_server: PostgresServer, reader) -> None:
+    """TLS decrypts 16 KiB at a time, of which libpq may take a part; the rest does not wake poll(2)."""
+    query = "SELECT repeat('x', 1000 * g), pg_sleep(0.01)::text FROM generate_series(1, 60) AS g"
+    columns = [CopyColumn(name=name, decoder="text", arrow=pa.string()) for name in ("a", "b")]
+    with psycopg.connect(tls_postgres_server.dsn("postgres", sslmode="require"), autocommit=True) as session:
+        assert session.pgconn.ssl_in_use
+        started = time.monotonic()
+        with CopyReader(session, query, columns) as reading:
+            sizes = [len(text) for decoded in reading for text in decoded.batch.column(0).to_pylist()]
+        assert sizes == [1000 * g for g in range(1, 61)]
+        assert time.monotonic() - started < 5
+        with RawCopyReader(session, query) as relay:
+            assert sum(map(len, relay)) > 1000 * 60 * 61 / 2
+        assert relay.rows == 60
+        long = CopyReader(session, LONG, NUMBER)
+        next(long)
+        with psycopg.connect(tls_postgres_server.dsn("postgres", sslmode="require"), autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s)", [session.info.backend_pid])
+        # psycopg looks no further when TLS breaks off; the native reader finds the server's last words.
+        words = "terminating connection due to administrator command"
+        with pytest.raises(psycopg.OperationalError, match=words if reader == "native" else rf"{words}|unexpected eof"):
+            for _ in long:
+                pass
+
+
 def test_libpq_is_that_of_psycopg(session) -> None:
     functions = libpq.libpq()
     if functions is None:
@@ -347,7 +374,8 @@ def test_damaged_bytes_are_refused_or_read_alike_by_both(stream, changes) -> Non
     assert sorted(native[1]) == sorted(python[1])
     layouts = [layout_of(column) for column in EVERYTHING]
     for _, column, _, data in native[1]:
-        assert cell_text(layouts[column].op, layouts[column].depth, data)
+        with contextlib.suppress(MalformedError):  # which the reader passes on; arrays are only looked through before
+            assert cell_text(layouts[column].op, layouts[column].depth, data)
 
 
 def test_a_stream_that_is_cut_anywhere_is_refused(stream) -> None:
