@@ -1,4 +1,5 @@
-"""An attempt's process: ``python -m syncline.jobs.attempt SPEC JOURNAL``. Started by the process launcher."""
+"""An attempt's process: ``python -m syncline.jobs.attempt JOURNAL``, with the spec as JSON on its standard input.
+Started by the process launcher."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ def run_here(spec: AttemptSpec, journal: Journal, emit: EventSink | None = None)
 
 
 def main(arguments: list[str]) -> int:
-    spec_path, journal_path = arguments
-    spec = AttemptSpec.from_json(json.loads(Path(spec_path).read_text(encoding="utf-8")))
+    (journal_path,) = arguments
+    spec = AttemptSpec.from_json(json.loads(sys.stdin.buffer.read()))
     journal = Journal(Path(journal_path))
     result = run_here(spec, journal)
     journal.close()

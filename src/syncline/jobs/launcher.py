@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -27,7 +28,7 @@ class Launcher(Protocol):
     """Runs one attempt to its end. Called once per attempt; blocks."""
 
     def launch(self, spec: AttemptSpec, folder: Path, emit: EventSink) -> AttemptResult:
-        """``folder`` takes the spec and the journal. Events are also given to ``emit`` as they come."""
+        """``folder`` takes the journal. Events are also given to ``emit`` as they come."""
         ...
 
 
@@ -49,16 +50,15 @@ class ProcessLauncher:
 
     def launch(self, spec: AttemptSpec, folder: Path, emit: EventSink) -> AttemptResult:
         folder.mkdir(parents=True, exist_ok=True)
-        spec_path = folder / f"attempt-{spec.attempt}.spec.json"
         journal_path = folder / f"attempt-{spec.attempt}.jsonl"
-        spec_path.write_text(json.dumps(spec.to_json()), encoding="utf-8")
         child = subprocess.Popen(
-            [sys.executable, "-m", "syncline.jobs.attempt", str(spec_path), str(journal_path)],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "syncline.jobs.attempt", str(journal_path)],
+            stdin=subprocess.PIPE,
             start_new_session=True,
         )
         seen = 0
         try:
+            _hand_over(spec, child)
             while True:
                 running = child.poll() is None
                 seen += _forward(journal_path, seen, emit)
@@ -70,6 +70,15 @@ class ProcessLauncher:
             child.wait()
             raise
         return _result(journal_path, child.returncode)
+
+
+def _hand_over(spec: AttemptSpec, child: subprocess.Popen[bytes]) -> None:
+    """Through a pipe: the spec may hold a password that somebody wrote into the project file, and arguments and files
+    are for others to read."""
+    assert child.stdin is not None
+    # One that has died already says so by its exit code.
+    with contextlib.suppress(BrokenPipeError), child.stdin as pipe:
+        pipe.write(json.dumps(spec.to_json()).encode())
 
 
 def _forward(path: Path, seen: int, emit: EventSink) -> int:
