@@ -157,6 +157,10 @@ def load_project(path: Path) -> Project:
         raise SynclineError(
             ErrorKind.CONFIG, f"{path} cannot be read: {error.strerror}", hint="syncline init writes a first one"
         ) from error
+    except UnicodeDecodeError as error:
+        raise SynclineError(
+            ErrorKind.CONFIG, f"{path} is not UTF-8 text: byte {error.start} is wrong", hint="save it again as UTF-8"
+        ) from error
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
