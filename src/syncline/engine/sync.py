@@ -20,6 +20,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import Catalog, SelectedStream, StreamName, SyncMode
 from syncline.engine.events import AttemptFinished, AttemptStarted, Log, StreamFinished
 from syncline.engine.ports import EventSink, Executor
+from syncline.engine.preflight import look_first
 from syncline.engine.selection import select_streams
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import StreamRun
@@ -123,8 +124,9 @@ def run_attempt(
                     streams=[str(s.name) for s in selection],
                 )
             )
+            refused = look_first(spec, selection, source, destination, emit)
             with closing(make_executor(spec.concurrency, emit)) as executor:
-                results = _Conductor(spec, source, destination, executor, emit).run(selection)
+                results = _Conductor(spec, source, destination, executor, emit).run(selection, refused)
         failed = next((r.error for r in results if r.error), None)
         result = AttemptResult(streams=tuple(results), seconds=time.monotonic() - began, error=failed)
     except SynclineError as error:
@@ -145,8 +147,9 @@ class _Conductor:
         self._running = 0
         self._active: dict[str, StreamRun] = {}
         self._results: dict[str, StreamResult] = {}
+        self._refused: Mapping[str, SynclineError] = {}
 
-    def run(self, selection: list[SelectedStream]) -> list[StreamResult]:
+    def run(self, selection: list[SelectedStream], refused: Mapping[str, SynclineError]) -> list[StreamResult]:
         waiting: deque[SelectedStream] = deque()
         for selected in selection:
             if selected.name in self._spec.completed:
@@ -155,6 +158,7 @@ class _Conductor:
                 )
             else:
                 waiting.append(selected)
+        self._refused = refused
         self._fill(waiting)
         outcomes = self._executor.outcomes()
         while self._running:
@@ -188,7 +192,12 @@ class _Conductor:
     def _start(self, selected: SelectedStream) -> None:
         run = StreamRun(self._spec, selected, self._source, self._destination, self._emit)
         self._active[run.name] = run
-        self._guard(run, run.start)
+        self._guard(run, lambda: self._begin(run))
+
+    def _begin(self, run: StreamRun) -> None:
+        if run.name in self._refused:
+            raise self._refused[run.name]
+        run.start()
 
     def _guard(self, run: StreamRun, act: Callable[[], Any]) -> None:
         """Do one step of a stream; its end, good or bad, becomes a result."""

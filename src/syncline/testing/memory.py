@@ -45,6 +45,7 @@ class World:
     ledger: dict[tuple[str, str], LedgerEntry] = field(default_factory=dict)
     acknowledged: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     reads: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     trip: Callable[[str], None] = lambda place: None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -171,7 +172,7 @@ class MemoryDestination:
         self._world = world(config.world)
 
     def check(self, targets: Sequence[StreamTarget] = ()) -> list[Finding]:
-        return []
+        return self._world.findings
 
     def committed(self, connection: str, stream: StreamName) -> LedgerEntry | None:
         return self._world.ledger.get((connection, str(stream)))

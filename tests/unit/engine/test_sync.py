@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from syncline.engine.selection import StreamChoice
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import new_sync_id, now
 from syncline.engine.sync import AttemptResult, run_attempt
+from syncline.sdk.findings import Finding, Severity
 from syncline.sdk.reference import ConnectorReference
 from syncline.testing.memory import World, register_memory, world
 
@@ -227,3 +229,25 @@ def test_never_more_uncommitted_partitions_than_workers(name: str, tmp_path: Pat
     w.trip = trip
     assert run(name, "full_refresh", tmp_path).succeeded
     assert most <= 2
+
+
+def test_a_first_sync_looks_before_it_touches(name: str, tmp_path: Path) -> None:
+    """An ERROR about one stream refuses that stream, one about the destination refuses the attempt."""
+    w = world(name)
+    fill(w, "a", range(5))
+    fill(w, "b", range(5))
+    refusal = Finding(
+        severity=Severity.ERROR, kind=ErrorKind.CONFLICT, message="in the way", hint="move it", stream="b"
+    )
+    w.findings = [refusal]
+    result = run(name, "full_refresh", tmp_path)
+    assert {s.stream.name: s.status for s in result.streams} == {"a": "succeeded", "b": "failed"}
+    assert result.error is not None
+    assert (result.error.kind, result.error.hint) == (ErrorKind.CONFLICT, "move it")
+    assert ("c", "b") not in w.ledger
+    w.findings = [replace(refusal, stream=None)]
+    assert run(name, "full_refresh", tmp_path).streams == ()
+    w.findings = []
+    assert run(name, "full_refresh", tmp_path).succeeded
+    w.findings = [refusal]
+    assert run(name, "full_refresh", tmp_path).succeeded, "streams that have worked before are not looked at again"
