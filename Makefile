@@ -48,7 +48,7 @@ demo: setup ## Run the main job on an embedded Postgres: replicate, change, repl
 	@$(BIN)/syncline demo
 
 test: setup ## Run the tests (minutes)
-	$(PYTEST)
+	$(PYTEST) -n 2 --dist loadfile
 
 test-slow: setup ## Run the slow tests
 	$(PYTEST) -m "slow and not faults and not browser and not tls"
