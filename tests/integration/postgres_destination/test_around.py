@@ -35,7 +35,9 @@ def test_views_show_the_new_rows_and_stay_themselves(dsn, db):
         db.execute("CREATE ROLE view_reader")
         db.execute("GRANT SELECT ON reports.names TO view_reader")
         before = rows(db, "SELECT 'reports.names'::regclass::oid")
+        former = rows(db, "SELECT 'orders'::regclass::oid")
         second(made)
+    assert rows(db, "SELECT 'orders'::regclass::oid") != former  # tables were exchanged, not rows
     assert rows(db, "SELECT name FROM reports.names ORDER BY 1") == [("tre",), ("uno",)]
     assert rows(db, "SELECT name FROM reports.loud ORDER BY 1") == [("TRE",), ("UNO",)]
     assert rows(db, "SELECT 'reports.names'::regclass::oid") == before
@@ -77,7 +79,9 @@ def test_rights_owner_comments_and_indexes_are_carried_over(dsn, db):
         """
         before = rows(db, listing)
         assert len(before) >= 5
+        former = rows(db, "SELECT 'orders'::regclass::oid")
         second(made)
+    assert rows(db, "SELECT 'orders'::regclass::oid") != former  # tables were exchanged, not rows
     assert rows(db, "SELECT name FROM orders ORDER BY id") == [("uno",), ("tre",)]
     assert rows(db, listing) == before
     assert rows(
