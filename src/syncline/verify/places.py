@@ -17,6 +17,21 @@ __all__ = ["Bucket", "Folder", "Place"]
 _KEPT_BYTES = 2 << 30
 _COPY_BYTES = 1 << 20
 
+_DENIED = (ErrorKind.PERMISSION, "allow {right} to this key")
+_KEY = (ErrorKind.AUTH, "check access_key_id and secret_access_key, or the AWS environment")
+#: S3's code, or the name of the client's exception, to (kind, what to do).
+_FAILURES = {
+    "AccessDenied": _DENIED,
+    "403": _DENIED,
+    "AllAccessDisabled": _DENIED,
+    "InvalidAccessKeyId": _KEY,
+    "SignatureDoesNotMatch": _KEY,
+    "ExpiredToken": _KEY,
+    "NoCredentialsError": _KEY,
+    "PartialCredentialsError": _KEY,
+    "NoSuchBucket": (ErrorKind.CONFIG, "check the bucket's name and region"),
+}
+
 
 class Place(Protocol):
     """Objects under keys, for reading."""
@@ -143,13 +158,13 @@ class Bucket:
         except Exception as error:
             if not type(error).__module__.startswith(("boto", "urllib3", "http")):
                 raise
-            code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-            denied = code in ("AccessDenied", "403", "Forbidden")
+            code = str(getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__))
             right = "s3:ListBucket" if what == "list" else "s3:GetObject"
+            kind, hint = _FAILURES.get(code, (ErrorKind.UNREACHABLE, "check the endpoint and the network"))
             raise SynclineError(
-                ErrorKind.PERMISSION if denied else ErrorKind.UNREACHABLE,
+                kind,
                 f"cannot {what} s3://{self._bucket}/{self._prefix}{key}: {error}",
-                hint=f"allow {right} to this key" if denied else "check the bucket, the endpoint and the network",
+                hint=hint.format(right=right),
                 where={"bucket": self._bucket},
             ) from error
 

@@ -49,6 +49,7 @@ def open_postgres_source(
         label="source",
         sessions=min(_SESSIONS, config.concurrency or _SESSIONS),
         max_age=config.max_transaction_age,
+        lock_timeout=config.lock_timeout,
         decide=decide,
     )
 

@@ -14,6 +14,7 @@ _STATES: dict[str, tuple[ErrorKind, str]] = {
     "42P01": (ErrorKind.SCHEMA, "run the sync first, or check the name"),
     "42703": (ErrorKind.SCHEMA, "the table has changed while it was read: run verify again"),
     "57014": (ErrorKind.TRANSIENT, "a statement_timeout or a person ended the statement: try again"),
+    "55P03": (ErrorKind.CONFLICT, "something holds the table under an exclusive lock: try again when it is done"),
     "40001": (ErrorKind.TRANSIENT, "a replica dropped the snapshot: try again, or set hot_standby_feedback = on there"),
     "53": (ErrorKind.RESOURCE, "the server is short of memory, disk or connections"),
     "08": (ErrorKind.UNREACHABLE, "try again when the server answers"),

@@ -51,6 +51,7 @@ _GROUP_ROWS = 2_000_000
 #: What is handed on at once while rows are read one by one.
 _COPY_BYTES = 4 << 20
 _SHOWN_CHARACTERS = 200
+_OPENINGS = 5
 #: Names beside a table's own columns.
 _MD5, _PENDING, _RANK = '"_syncline_md5"', '"_syncline_pending"', '"_syncline_rank"'
 
@@ -72,7 +73,8 @@ class _TooOldError(Exception):
 
 class PostgresSide:
     """See :class:`syncline.verify.side.Side`. ``connect`` opens a session; the side closes it. ``sessions`` is how many
-    read at once, ``max_age`` the longest that a transaction may live, in seconds."""
+    read at once, ``max_age`` the longest that a transaction may live and ``lock_timeout`` how long to wait for a lock,
+    both in seconds."""
 
     def __init__(
         self,
@@ -82,11 +84,13 @@ class PostgresSide:
         label: str,
         sessions: int = 2,
         max_age: float = 600.0,
+        lock_timeout: float = 60.0,
         decide: Callable[[Relation], PostgresTable] | None = None,
     ) -> None:
         self.label = label
         self.notes: list[str] = []
         self._connect, self._count, self._max_age = connect, max(sessions, 1), max_age
+        self._name, self._lock_timeout = (table.schema, table.name), lock_timeout
         self._sessions: list[Session] = []
         self._moments = 0
         self._began = 0.0
@@ -400,10 +404,35 @@ class PostgresSide:
     # Sessions
 
     def _open(self) -> None:
-        session = self._begin()
-        self._sessions = [session]
-        self._settle(session)
-        self._began = time.monotonic()
+        for _ in range(_OPENINGS):
+            session = self._begin()
+            self._sessions = [session]
+            self._settle(session)
+            self._began = time.monotonic()
+            if self._holds(session):
+                self._note_moment(session)
+                return
+            self.close()
+        raise SynclineError(
+            ErrorKind.TRANSIENT,
+            f"table {self._name[0]}.{self._name[1]} is being replaced again and again",
+            hint="verify when no sync is running",
+        )
+
+    def _holds(self, session: Session) -> bool:
+        """Lock the table and see whether it is the one that the snapshot knows: between the two it may have been
+        swapped or truncated, and its new rows would be invisible. Once we hold it, neither can happen."""
+        session.execute(f"SELECT FROM {identifier(*self._name)} LIMIT 0".encode())
+        schema, name = self._name
+        row = session.execute(
+            f"SELECT c.oid = to_regclass({literal(identifier(schema, name))})::oid "
+            "AND (c.relkind NOT IN ('r', 'm') OR c.relfilenode = pg_relation_filenode(c.oid)) "
+            "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            f"WHERE n.nspname = {literal(schema)} AND c.relname = {literal(name)}".encode()
+        ).fetchone()
+        return row is not None and bool(row[0])
+
+    def _note_moment(self, session: Session) -> None:
         self._moments = 1
         row = session.execute(
             b"SELECT pg_current_snapshot()::text, pg_is_in_recovery(), "
@@ -423,7 +452,15 @@ class PostgresSide:
 
     def _settle(self, session: Session) -> None:
         # Compiling these long expressions takes longer than it saves. Nothing of ours needs another schema's functions.
-        session.execute(b"SELECT set_config('jit', 'off', true), set_config('search_path', 'pg_catalog', true)")
+        # The session that holds the snapshot waits for the other end.
+        settings = {
+            "jit": "off",
+            "search_path": "pg_catalog",
+            "idle_in_transaction_session_timeout": "0",
+            "lock_timeout": f"{int(self._lock_timeout * 1000)}",
+        }
+        calls = ", ".join(f"set_config({literal(name)}, {literal(value)}, true)" for name, value in settings.items())
+        session.execute(f"SELECT {calls}".encode())
 
     def _reopen(self) -> None:
         self.close()

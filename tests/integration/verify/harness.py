@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 
 from syncline.connectors.files.config import S3DestinationConfig
-from syncline.core.stream import WriteMode
+from syncline.core.checkpoint import StreamCheckpoint
+from syncline.core.stream import SelectedStream, WriteMode
 from syncline.engine.executors.local import LocalExecutor
 from syncline.engine.normalize import MetadataColumns
 from syncline.engine.selection import StreamChoice, select_streams
@@ -44,12 +45,13 @@ class Connection:
     def verify(self, **options: Any) -> VerifyReport:
         spec = self._spec()
         context = ConnectorContext(connection=spec.connection, work_dir=self.work_dir)
-        with (
-            closing(open_source(self.source, context)) as source,
-            closing(open_destination(self.destination, context)) as destination,
-        ):
-            (selected,) = select_streams(source.discover(), spec.choices, spec.default, destination.traits)
-            entry = destination.committed(spec.connection, selected.name)
+        with closing(open_destination(self.destination, context)) as destination:
+            entry = destination.committed(spec.connection, self._selected().name)
+        return self.verify_only(entry.checkpoint if entry else None, **options)
+
+    def verify_only(self, checkpoint: StreamCheckpoint | None = None, **options: Any) -> VerifyReport:
+        """Without asking the ledger."""
+        spec, selected = self._spec(), self._selected()
         target = target_for(spec, selected, write=WriteMode.REPLACE, generation=1, sync_id="")
         ends = [
             validated(connector(role, reference.type), reference, role)  # type: ignore[arg-type]
@@ -61,10 +63,20 @@ class Connection:
             ends[1],
             selected,
             target,
-            entry.checkpoint if entry else None,
+            checkpoint,
             work_dir=self.work_dir,
             **options,
         )
+
+    def _selected(self) -> SelectedStream:
+        spec = self._spec()
+        context = ConnectorContext(connection=spec.connection, work_dir=self.work_dir)
+        with (
+            closing(open_source(self.source, context)) as source,
+            closing(open_destination(self.destination, context)) as destination,
+        ):
+            (selected,) = select_streams(source.discover(), spec.choices, spec.default, destination.traits)
+        return selected
 
     def _spec(self) -> AttemptSpec:
         at = now()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 from tests.integration.verify.harness import Systems
 
+from syncline.core.checkpoint import StreamCheckpoint
 from syncline.core.errors import ErrorKind, SynclineError
+from syncline.core.schema import Field, StreamSchema
 from syncline.engine.normalize import MetadataColumns
 
 ORDERS = (
@@ -18,6 +23,12 @@ ORDERS = (
     "ANALYZE t",
 )
 LATER = "timestamptz '2026-02-01'"
+#: As a sync of ORDERS leaves it.
+SYNCED = StreamCheckpoint(
+    generation=1,
+    sequence=3,
+    schema=StreamSchema(fields=(Field(name="id", type=pa.int32()), Field(name="v", type=pa.string()))),
+)
 ALL = ("duckdb", "postgres", "local Parquet")
 
 
@@ -316,6 +327,34 @@ def test_right_missing_at_the_source(systems: Systems) -> None:
         assert raised.value.kind in (ErrorKind.PERMISSION, ErrorKind.CONFIG)
     finally:
         systems.execute("DROP OWNED BY poor", "DROP ROLE poor")
+
+
+def test_a_database_file_that_somebody_holds(systems: Systems) -> None:
+    systems.execute(*ORDERS)
+    connection = systems.connection("duckdb", destination={"lock_timeout": 0.5})
+    connection.sync()
+    code = f"import duckdb; c = duckdb.connect({str(systems.folder / 'copy.duckdb')!r}); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(SynclineError) as raised:
+            connection.verify_only(SYNCED)
+        holder.communicate("\n")
+    assert raised.value.kind is ErrorKind.CONFLICT
+    assert connection.verify().equal
+
+
+def test_a_key_without_rights_at_the_bucket(s3_systems: Systems) -> None:
+    systems = s3_systems
+    systems.execute(*ORDERS)
+    connection = systems.connection("s3 Parquet")
+    connection.sync()
+    assert systems.s3 is not None
+    with pytest.raises(SynclineError) as raised:
+        systems.connection("s3 Parquet", destination={"bucket": "no-such-bucket"}).verify_only(SYNCED)
+    assert raised.value.kind is ErrorKind.CONFIG
 
 
 def test_nothing_is_left_behind(systems: Systems) -> None:

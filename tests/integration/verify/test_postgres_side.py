@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -99,6 +100,47 @@ def test_everything_is_seen_at_one_moment(
         writer.join()
         end.close()
     assert (sums.total.count, sums.total.total) == (20000, _expected())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("CREATE TABLE fresh AS SELECT * FROM t", "DROP TABLE t", "ALTER TABLE fresh RENAME TO t"),
+        ("CREATE TABLE fresh AS SELECT * FROM t", "TRUNCATE t", "INSERT INTO t SELECT * FROM fresh"),
+    ],
+    ids=["swapped", "truncated"],
+)
+def test_a_table_that_is_replaced_while_we_open_it(
+    side: Callable[..., PostgresSide],
+    monkeypatch: pytest.MonkeyPatch,
+    postgres_server: PostgresServer,
+    postgres_db: str,
+    change: tuple[str, ...],
+) -> None:
+    settle = PostgresSide._settle
+    changes = [change]
+
+    def settle_and_change(self: PostgresSide, session: Any) -> None:
+        settle(self, session)  # the snapshot is taken
+        if changes:
+            postgres_server.execute(*changes.pop(), dbname=postgres_db)
+
+    monkeypatch.setattr(PostgresSide, "_settle", settle_and_change)
+    end = side()
+    try:
+        assert end.chunk_sums([ID, V], Chunking(key=(ID,)), _quiet).total.total == _expected()
+    finally:
+        end.close()
+
+
+def test_a_locked_table_is_not_waited_for_for_ever(
+    side: Callable[..., PostgresSide], postgres_server: PostgresServer, postgres_db: str
+) -> None:
+    with psycopg.connect(postgres_server.dsn(postgres_db)) as session:
+        session.execute("LOCK TABLE t")
+        with pytest.raises(SynclineError) as raised:
+            side(lock_timeout=0.1)
+    assert raised.value.kind is ErrorKind.CONFLICT
 
 
 def test_a_transaction_that_would_be_too_old_is_several(
