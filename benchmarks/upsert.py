@@ -1,8 +1,8 @@
 """A deduped increment against the best statement by hand: ``python benchmarks/upsert.py``.
 
 500,000 changed rows (two thirds existing, one third new) go into a table of 6,000,000 with a primary key. By hand: the
-changed rows by ``psql COPY binary | psql COPY binary`` into an unlogged table, then sorted DISTINCT ON with ON CONFLICT.
-Ours: ``syncline sync`` from start to end. Each round changes another set of rows at the source and runs both.
+changed rows by ``psql COPY binary | psql COPY binary`` into an unlogged table, then sorted DISTINCT ON with ON
+CONFLICT. Ours: ``syncline sync`` from start to end. Each round changes another set of rows at the source and runs both.
 """
 
 from __future__ import annotations
