@@ -196,7 +196,7 @@ class Scenario:
         if complete:
             _same(seen, now, where, complete=True)
         else:
-            # While a publish is unfinished, readers of a bare directory may see two generations, never a row twice in one.
+            # During a publish, readers of a bare directory may see two generations, never a row twice in one.
             assert max(Counter(rows).values(), default=0) <= 1, ("doubled", where)
 
 

@@ -90,6 +90,4 @@ def test_the_erp_pipeline_runs_as_written(
 
 def _read(lake: pafs.S3FileSystem, folder: str) -> pa.Table:
     # Unlike Spark, Athena and DuckDB, pyarrow passes over every folder that begins with an underscore, unless told.
-    return ds.dataset(
-        folder, filesystem=lake, format="parquet", partitioning="hive", ignore_prefixes=["."]
-    ).to_table()
+    return ds.dataset(folder, filesystem=lake, format="parquet", partitioning="hive", ignore_prefixes=["."]).to_table()
