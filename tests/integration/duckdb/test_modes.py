@@ -6,9 +6,11 @@ from contextlib import closing
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 from tests.integration.duckdb.driver import (
     CONSTANTS,
+    PEOPLE,
     STREAM,
     Attempt,
     destination,
@@ -20,6 +22,7 @@ from tests.integration.duckdb.driver import (
     target,
 )
 
+from syncline.core.batch import Batch
 from syncline.core.checkpoint import Phase
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName, WriteMode
@@ -120,6 +123,20 @@ def test_merge_by_several_key_columns_and_commits_of_several_stages(path: Path) 
     first, second = attempt.stage("0", people([(1, "a", 1), (1, "b", 1)])), attempt.stage("1", people([(1, "a", 2)]))
     attempt.commit(first, second, publish=True)
     assert rows(path, ALL) == [(1, "a", 2), (1, "b", 1)]
+
+
+def test_space_of_replaced_rows_is_used_again(path: Path) -> None:
+    to = destination(path)
+    aim = target(WriteMode.MERGE, key=["id"])
+    size = 200_000
+    for number in range(6):
+        text = pa.array([f"{number} {i * 7919 % 1_000_003}" for i in range(size)])
+        columns = [pa.array(range(size), pa.int64()), text, pa.array([number] * size, pa.int64())]
+        load(to, aim, [Batch(data=pa.RecordBatch.from_arrays(columns, schema=PEOPLE.arrow()))], name=f"p{number}")
+        if number == 1:
+            once = path.stat().st_size
+    assert rows(path, "SELECT count(*), count(DISTINCT id), min(seen) FROM orders") == [(size, size, 5)]
+    assert path.stat().st_size < 2 * once
 
 
 def test_rows_without_key_go_to_quarantine(path: Path) -> None:

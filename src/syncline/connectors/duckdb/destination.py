@@ -10,7 +10,7 @@ from syncline.connectors.duckdb.config import DuckdbDestinationConfig
 from syncline.connectors.duckdb.database import Database
 from syncline.connectors.duckdb.destination_check import check
 from syncline.connectors.duckdb.ledger import Ledger
-from syncline.connectors.duckdb.loading import append_stage, delete_duplicates, merge_stages
+from syncline.connectors.duckdb.loading import append_stage, delete_duplicates, merge_stages, reclaim, spare_long_texts
 from syncline.connectors.duckdb.stage import StageFolder, StageWriter, remove_empty_side
 from syncline.connectors.duckdb.tables import Tables, place_of
 from syncline.core.checkpoint import LedgerEntry, Staged, StreamCheckpoint, StreamTarget
@@ -85,6 +85,7 @@ class DuckdbDestination:
             replace = target.write is WriteMode.REPLACE
             table = place.hidden(target.generation) if replace else place.table
             before = ledger.entry()
+            spare_long_texts(con, staged)
             con.begin()
             # First, so that a stale attempt fails here and not at stages that a newer one has removed.
             ledger.advance(checkpoint, token)
@@ -111,6 +112,8 @@ class DuckdbDestination:
             folder.remove(staged)
             if publish:
                 folder.tidy()
+                if target.write is WriteMode.MERGE:
+                    reclaim(con, table)
 
     def close(self) -> None:
         remove_empty_side(self._database.side)

@@ -13,6 +13,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 __all__ = ["LockedError", "from_duckdb", "from_os"]
 
 _HOLDER = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
+_MEMORY = re.compile(r"failed to (pin|allocate)|could not allocate|out of memory", re.IGNORECASE)
 _UNICODE = re.compile(r"invalid unicode|invalid utf-?8", re.IGNORECASE)
 
 
@@ -33,7 +34,7 @@ def from_duckdb(error: duckdb.Error, path: Path) -> SynclineError:
         )
     if isinstance(error, duckdb.IOException):
         return _io(text, where)
-    if isinstance(error, duckdb.OutOfMemoryException):
+    if isinstance(error, duckdb.OutOfMemoryException) or _MEMORY.search(text):
         if "max_temp_directory_size" in text or "No space" in text:
             return SynclineError(ErrorKind.RESOURCE, f"the disk is full: {text}", hint=_DISK, where=where)
         return SynclineError(

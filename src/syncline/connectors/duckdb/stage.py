@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from syncline.connectors.duckdb.errors import from_os
-from syncline.connectors.duckdb.types import column_type, stage_type
+from syncline.connectors.duckdb.types import column_type, holds_text, stage_type
 from syncline.connectors.duckdb.values import fitted, staged_array
 from syncline.core.batch import Batch, QuarantinedRow
 from syncline.core.checkpoint import Staged, StreamCheckpoint, StreamTarget
@@ -107,7 +107,8 @@ class StageFolder:
         """The staged rows of one file of a payload, batch by batch."""
         whole = self._side / path
         try:
-            with pa.memory_map(str(whole)) as source:
+            # Read, not mapped: the batches are unpacked anyway, and mapped pages would count as our memory.
+            with pa.OSFile(str(whole)) as source:
                 yield pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(use_threads=False))
         except FileNotFoundError as error:
             raise SynclineError(
@@ -156,6 +157,7 @@ class StageWriter:
         self._key = _null_free_key(target)
         self._rows = _Part(self._path(".arrow"), self._schema)
         self._aside = _Part(self._path(".aside.arrow"), _ASIDE)
+        self._text_bytes = [0] * len(self._fields)
 
     def write(self, batch: Batch) -> None:
         data, rows = fitted(batch, self._target.schema, self._key)
@@ -164,6 +166,9 @@ class StageWriter:
         if data.num_rows == 0:
             return
         arrays = [staged_array(data.column(i)) for i in self._places]
+        for i, array in enumerate(arrays):
+            if holds_text(array.type):
+                self._text_bytes[i] += array.nbytes
         staged = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         step = max(1, int(_CHUNK_BYTES * staged.num_rows / max(staged.nbytes, 1)))
         try:
@@ -183,6 +188,7 @@ class StageWriter:
                 "proof": self._relative(proof),
                 "columns": [f.name for f in self._fields],
                 "constants": dict(self._target.constants),
+                "widest_text": max(self._text_bytes, default=0) // max(self._rows.rows, 1),
             }
             staged = Staged(
                 partition=self._partition,

@@ -17,6 +17,7 @@ __all__ = [
     "TypeRow",
     "column_type",
     "fit",
+    "holds_text",
     "is_list",
     "is_text",
     "natural_type",
@@ -53,6 +54,15 @@ _PLAIN: dict[pa.DataType, str] = {
 
 def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def holds_text(kind: pa.DataType) -> bool:
+    """Whether the type is text, or nested with text inside."""
+    if is_list(kind):
+        return holds_text(kind.value_type)
+    if pa.types.is_struct(kind):
+        return any(holds_text(f.type) for f in kind)
+    return is_text(kind)
 
 
 def is_list(kind: pa.DataType) -> bool:
