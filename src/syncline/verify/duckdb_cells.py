@@ -195,7 +195,14 @@ def _uuid(x: str, typed: str, physical: Any) -> str | None:
 
 
 #: Kinds that a text format writes in a form of its own; read as this type, text that is none stays as it is.
-_PARSED = {"bool": "BOOLEAN", "float": "DOUBLE", "date": "DATE", "time": "TIME", "timestamp": "TIMESTAMPTZ"}
+_PARSED = {
+    "int": "HUGEINT",
+    "bool": "BOOLEAN",
+    "float": "DOUBLE",
+    "date": "DATE",
+    "time": "TIME",
+    "timestamp": "TIMESTAMPTZ",
+}
 
 
 def _parsed(x: str, kind: Kind) -> str:

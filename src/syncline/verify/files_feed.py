@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,18 +21,38 @@ from syncline.verify.duckdb_side import Part
 from syncline.verify.manifest import LakeFile
 from syncline.verify.places import Place
 
-__all__ = ["FilesFeed"]
+__all__ = ["FilesFeed", "TextOptions"]
 
 #: Files of one part: what one query reads, and with a bucket what is fetched before it starts.
 _PART_BYTES = 512 << 20
 _PART_FILES = 200
 #: Longest line of a text file: one row. DuckDB holds two such buffers.
 _LINE_BYTES = 16 << 20
+_COPY_CHARACTERS = 1 << 20
+#: Our words for it to DuckDB's.
+_COMPRESSION = {"auto": "auto_detect", "none": "none", "gzip": "gzip"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """How CSV is written; of JSON lines ``encoding`` and ``compression``. ``names`` are used where there is no header,
+    or in its place. ``nulls``: what means NULL unquoted, besides nothing."""
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = '"'
+    header: bool = True
+    names: tuple[str, ...] = ()
+    skip: int = 0
+    nulls: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+    compression: str = "auto"
 
 
 class FilesFeed:
     """See :class:`syncline.verify.duckdb_side.Feed`. ``fields`` are the columns as they were written; ``format`` is
-    ``Parquet``, ``CSV`` or ``JSONL``. ``whole``: everything must be one part. Owns the place."""
+    ``Parquet``, ``CSV`` or ``JSONL``, ``text`` how the last two are written (None: as our destinations do). ``whole``:
+    everything must be one part. Owns the place."""
 
     def __init__(
         self,
@@ -36,15 +61,18 @@ class FilesFeed:
         fields: Sequence[Field],
         *,
         format_type: str,
+        work_dir: Path,
         whole: bool = False,
-        options: Mapping[str, str] | None = None,
+        text: TextOptions | None = None,
         moment: Mapping[str, Any] | None = None,
     ) -> None:
         self.moment: Mapping[str, Any] = {"at": datetime.now(UTC).isoformat(), "files": len(files), **(moment or {})}
         known = [f.rows for f in files]
         self.estimated_rows = sum(known) if known and min(known) >= 0 else (-1 if files else 0)
         self._place, self._fields, self._format = place, list(fields), format_type
-        self._options = dict(options or {})
+        self._text = text or TextOptions()
+        self._work_dir = work_dir
+        self._rewritten: tempfile.TemporaryDirectory[str] | None = None
         names = {f.name for f in fields}
         self._outside = [n for n in dict.fromkeys(n for f in files for n in f.values) if n in names]
         self._groups = [list(files)] if whole and files else list(_grouped(files))
@@ -68,6 +96,8 @@ class FilesFeed:
 
     def close(self) -> None:
         self._place.close()
+        if self._rewritten is not None:
+            self._rewritten.cleanup()
 
     def _types(self, engine: duckdb.DuckDBPyConnection, number: int, sql: str | None = None) -> dict[str, Any]:
         if number not in self._type_cache:
@@ -76,7 +106,7 @@ class FilesFeed:
         return self._type_cache[number]
 
     def _relation(self, engine: duckdb.DuckDBPyConnection, group: Sequence[LakeFile]) -> str:
-        paths = self._place.paths([(f.key, f.bytes) for f in group])
+        paths = [self._in_utf8(path) for path in self._place.paths([(f.key, f.bytes) for f in group])]
         listed = "[" + ", ".join(literal(str(path)) for path in paths) + "]"
         filename = ", filename = '_syncline_file'" if self._outside else ""
         if self._format == "Parquet":
@@ -88,6 +118,31 @@ class FilesFeed:
         else:
             read = f"read_json({listed}, {self._json_options()}, hive_partitioning = false{filename})"
         return self._with_outside(engine, read, group, paths) if self._outside else read
+
+    @property
+    def _recoded(self) -> bool:
+        return self._format != "Parquet" and self._text.encoding not in ("utf-8", "ascii")
+
+    @property
+    def _compression(self) -> str:
+        return "none" if self._recoded else _COMPRESSION[self._text.compression]
+
+    def _in_utf8(self, path: Path) -> Path:
+        """The file itself, or its text, unpacked, in UTF-8 where it has another encoding."""
+        if not self._recoded:
+            return path
+        if self._rewritten is None:
+            self._rewritten = tempfile.TemporaryDirectory(prefix="verify-text-", dir=self._work_dir)
+        target = Path(self._rewritten.name) / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.txt"
+        if not target.exists():
+            packed = self._text.compression == "gzip" or (self._text.compression == "auto" and path.suffix == ".gz")
+            opened: Any = gzip.open if packed else open
+            with (
+                opened(path, "rt", encoding=self._text.encoding, newline="") as source,
+                opened(target, "wt", encoding="utf-8", newline="") as out,
+            ):
+                shutil.copyfileobj(source, out, _COPY_CHARACTERS)
+        return target
 
     def _with_outside(
         self, engine: duckdb.DuckDBPyConnection, read: str, group: Sequence[LakeFile], paths: Sequence[Path]
@@ -104,27 +159,22 @@ class FilesFeed:
         )
 
     def _csv_options(self) -> str:
-        given = {
-            "delim": "','",
-            "quote": "'\"'",
-            "escape": "'\"'",
-            "header": "true",
-            # An empty text is in quotes, NULL is nothing.
-            "nullstr": "''",
-            "allow_quoted_nulls": "false",
-            **self._options,
-            "all_varchar": "true",
-            "max_line_size": str(_LINE_BYTES),
-            "buffer_size": str(2 * _LINE_BYTES),
-            "parallel": "false",
-        }
-        return ", ".join(f"{name} = {value}" for name, value in given.items())
+        text = self._text
+        names = f", names = [{', '.join(literal(name) for name in text.names)}]" if text.names else ""
+        nulls = ", ".join(literal(null) for null in ("", *text.nulls))
+        # An empty text is in quotes, NULL is nothing (or one of the source's own words for it).
+        return (
+            f"delim = {literal(text.delimiter)}, quote = {literal(text.quote)}, escape = {literal(text.escape)}, "
+            f"header = {text.header!s}, skip = {text.skip}{names}, nullstr = [{nulls}], allow_quoted_nulls = false, "
+            f"all_varchar = true, max_line_size = {_LINE_BYTES}, buffer_size = {2 * _LINE_BYTES}, parallel = false, "
+            f"compression = {literal(text.compression)}"
+        )
 
     def _json_options(self) -> str:
         columns = {f.name: _json_type(f.type) for f in self._fields if f.name not in self._outside}
         return (
             f"columns = {_struct(columns)}, format = 'newline_delimited', records = true, "
-            f"maximum_object_size = {_LINE_BYTES}"
+            f"maximum_object_size = {_LINE_BYTES}, compression = {literal(self._compression)}"
         )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["Bucket", "Folder", "Place"]
+__all__ = ["Bucket", "Folder", "Listed", "Place"]
 
 #: Fetched files stay until so much has come after them, so that looking closer does not fetch everything again.
 _KEPT_BYTES = 2 << 30
@@ -33,11 +36,24 @@ _FAILURES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One object: its key relative to the place, its size in bytes, and when it was last written (aware)."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
 class Place(Protocol):
     """Objects under keys, for reading."""
 
+    def listing(self, prefix: str) -> list[Listed]:
+        """All objects whose key has a prefix, in key order."""
+        ...
+
     def keys(self, prefix: str) -> list[str]:
-        """All keys with a prefix."""
+        """Their keys."""
         ...
 
     def content(self, key: str) -> bytes | None:
@@ -58,12 +74,25 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    def listing(self, prefix: str) -> list[Listed]:
+        top = self._root / prefix.rpartition("/")[0]
+        found = []
+        for folder, _, names in os.walk(top):
+            for name in names:
+                path = Path(folder) / name
+                key = path.relative_to(self._root).as_posix()
+                if not key.startswith(prefix):
+                    continue
+                try:
+                    about = path.stat()
+                except FileNotFoundError:
+                    continue  # deleted while we looked
+                modified = datetime.fromtimestamp(about.st_mtime, UTC)
+                found.append(Listed(key=key, size=about.st_size, modified=modified))
+        return sorted(found, key=lambda listed: listed.key)
+
     def keys(self, prefix: str) -> list[str]:
-        folder = self._root / prefix.rpartition("/")[0]
-        if not folder.is_dir():
-            return []
-        found = (path.relative_to(self._root).as_posix() for path in folder.iterdir() if path.is_file())
-        return [key for key in found if key.startswith(prefix)]
+        return [listed.key for listed in self.listing(prefix)]
 
     def content(self, key: str) -> bytes | None:
         try:
@@ -96,15 +125,20 @@ class Bucket:
         self._folder = Path(tempfile.mkdtemp(prefix="verify-files-", dir=work_dir))
         self._kept: dict[str, Path] = {}
 
-    def keys(self, prefix: str) -> list[str]:
+    def listing(self, prefix: str) -> list[Listed]:
         found = []
         with self._told("list", prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
             for page in pages:
-                found += [entry["Key"][len(self._prefix) :] for entry in page.get("Contents", ())]
-        return found
+                for entry in page.get("Contents", ()):
+                    key = entry["Key"][len(self._prefix) :]
+                    found.append(Listed(key=key, size=entry["Size"], modified=entry["LastModified"]))
+        return sorted(found, key=lambda listed: listed.key)
+
+    def keys(self, prefix: str) -> list[str]:
+        return [listed.key for listed in self.listing(prefix)]
 
     def content(self, key: str) -> bytes | None:
         with self._told("read", key):

@@ -163,7 +163,9 @@ def _open_source(
     if kind == ["syncline", "connectors", "files"]:
         from syncline.verify.files_ends import open_files_source
 
-        return open_files_source(config, selected, checkpoint.position, latest, work_dir)
+        assert checkpoint.schema is not None
+        fields = [f for f in checkpoint.schema.fields if f.name not in METADATA]
+        return open_files_source(config, selected, fields, checkpoint.position, latest, work_dir)
     raise _unknown("source", type(config).__name__)
 
 

@@ -333,7 +333,8 @@ def test_a_database_file_that_somebody_holds(systems: Systems) -> None:
     systems.execute(*ORDERS)
     connection = systems.connection("duckdb", destination={"lock_timeout": 0.5})
     connection.sync()
-    code = f"import duckdb; c = duckdb.connect({str(systems.folder / 'copy.duckdb')!r}); print('held', flush=True); input()"
+    path = str(systems.folder / "copy.duckdb")
+    code = f"import duckdb; held = duckdb.connect({path!r}); print('held', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
