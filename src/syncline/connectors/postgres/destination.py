@@ -261,6 +261,7 @@ class PostgresDestination:
                     key=target.primary_key,
                     cursor=target.cursor_field,
                     sync_id=_sync_id_column(relation, target),
+                    gone=_gone(relation, target) if is_ours(relation, ledger, session) else (),
                 )
             if rows != s.rows:
                 raise SynclineError(
@@ -381,6 +382,15 @@ def _travels_undecoded(column: Column) -> bool:
 def _without_not_null(relation: Relation) -> Relation:
     """A table of ours: its NOT NULL columns are its key, for which the writer looks itself."""
     return replace(relation, columns=tuple(replace(c, not_null=False) for c in relation.columns))
+
+
+def _gone(relation: Relation, target: StreamTarget) -> list[str]:
+    """Columns that the source has dropped. Those that make their own value (defaults, identities, expressions) were
+    put there by somebody else."""
+    names = set(target.schema.names)
+    return [
+        c.name for c in relation.columns if c.name not in names and not (c.generated or c.has_default or c.not_null)
+    ]
 
 
 def _sync_id_column(relation: Relation, target: StreamTarget) -> str | None:

@@ -48,8 +48,10 @@ def merge_stage(
     key: Sequence[str],
     cursor: str | None,
     sync_id: str | None,
+    gone: Sequence[str] = (),
 ) -> int:
-    """Put the stage's rows in the place of those with the same key; returns how many rows the stage has.
+    """Put the stage's rows in the place of those with the same key; returns how many rows the stage has. ``gone``:
+    columns that the source no longer has, which become NULL in the rows that are replaced.
 
     Of several rows with one key in the stage the one with the greatest cursor counts, among equals the last written.
     Partitions of one plan are committed in the order in which they end: a row that this same plan (``sync_id``, in its
@@ -74,8 +76,9 @@ def merge_stage(
     order.append(sql.SQL("ctid DESC"))
     action: sql.Composable = sql.SQL("NOTHING")
     if changed:
-        sets = commas(statement("{c} = excluded.{c}", c=sql.Identifier(name)) for name in changed)
-        action = sql.SQL("UPDATE SET {}{}").format(sets, guard)
+        sets = [statement("{c} = excluded.{c}", c=sql.Identifier(name)) for name in changed]
+        sets += [statement("{c} = NULL", c=sql.Identifier(name)) for name in gone]
+        action = sql.SQL("UPDATE SET {}{}").format(commas(sets), guard)
     run(session, _SORT_MEMORY)
     # Sorted by key, which is also quicker than unsorted: the index is walked in order.
     run(
