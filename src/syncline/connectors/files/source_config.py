@@ -130,7 +130,7 @@ class FileStreamConfig(ConnectorConfig):
         default_factory=dict,
         validation_alias=AliasChoices("column_types", "input_schema"),
         description="CSV, JSON lines: types that are not to be taken from the sample: string, integer, number, "
-        "boolean, date, timestamp, timestamptz, json.",
+        "boolean, date, timestamp, timestamptz, json. JSON lines get these columns even when no sampled line has them.",
     )
 
     @field_validator("globs")
@@ -160,7 +160,10 @@ class FileStreamConfig(ConnectorConfig):
     @property
     def filetype(self) -> FileType:
         """The file type in effect."""
-        return self.format.filetype or next(iter(self._endings()))
+        if self.format.filetype is not None:
+            return self.format.filetype
+        (found,) = self._endings()  # the validator has seen that it is one
+        return found
 
 
 def _without_gz(glob: str) -> str:
