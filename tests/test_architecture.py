@@ -23,7 +23,7 @@ SOURCE = ROOT / "src"
 # A floor imports only lower floors. Rooms on the same floor do not know each other.
 FLOORS = {
     "core": 0,
-    "settings": 0,
+    "settings": 1,
     "sdk": 1,
     "connectors": 2,
     "engine": 3,
