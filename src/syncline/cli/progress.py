@@ -44,6 +44,11 @@ def _planned_line(event: StreamPlanned) -> str:
     )
 
 
+def _is_told(event: Log, debug: bool) -> bool:
+    """Errors are not: the command says them once, at its end, with the next step."""
+    return event.level in ("INFO", "WARN") or (event.level == "DEBUG" and debug)
+
+
 class _Lines:
     """Off a terminal: a line when a stream is planned, every ten seconds while it runs, and when it ends."""
 
@@ -68,7 +73,7 @@ class _Lines:
         elif isinstance(event, StreamFinished):
             self._rows.pop(event.stream, None)
             self._say("ERROR" if event.status == "failed" else "INFO", _finished_line(event))
-        elif isinstance(event, Log) and (event.level != "DEBUG" or self._debug):
+        elif isinstance(event, Log) and _is_told(event, self._debug):
             self._say(event.level, f"{event.stream}: {event.message}" if event.stream else event.message)
 
     def _say(self, level: str, text: str) -> None:
@@ -120,7 +125,7 @@ def _bars(connection: str, debug: bool) -> Iterator[EventSink]:
                 bars.remove_task(ids.pop(event.stream))
             mark = "[red]x[/red]" if event.status == "failed" else "[green]ok[/green]"
             console.print(f"{mark} {escape(_finished_line(event))}", highlight=False)
-        elif isinstance(event, Log) and (event.level in ("WARN", "ERROR") or debug):
+        elif isinstance(event, Log) and event.level != "INFO" and _is_told(event, debug):
             console.print(escape(f"{event.level} {event.message}"), style="yellow", highlight=False)
 
     with bars:

@@ -67,7 +67,8 @@ def _problem(item: Any, model: type[ConnectorConfig]) -> str:
         return f"unknown key {path!r}" + (f" (did you mean {near!r}?)" if near else "")
     if item["type"] == "missing":
         return f"{path!r} is required"
-    return f"{path!r}: {item['msg'].removeprefix('Value error, ')}"
+    message = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
+    return f"{path!r}: {message}"
 
 
 def _known_keys(model: type[ConnectorConfig]) -> set[str]:

@@ -194,7 +194,7 @@ def _problem(item: Any) -> str:
         return f"unknown key {path!r}" + (f" (did you mean {near!r}?)" if near else "")
     if item["type"] == "missing":
         return f"{path!r} is required"
-    message = item["msg"].removeprefix("Value error, ")
+    message = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     return f"{path!r}: {message}" if path else str(message)
 
 
