@@ -77,6 +77,7 @@ def refused(done: Done, kind: ErrorKind, message: str, hint: str, secret: str) -
         at = next(i for i, line in enumerate(lines) if line.startswith(f"error ({kind.value}): "))
         assert message in lines[at], done.err
         assert lines[at + 1].startswith("  next: "), done.err
+        assert sum(message in line for line in lines if " WARN " not in line and "  next: " not in line) == 1, done.err
         assert hint in lines[at + 1], done.err
     else:  # a finding of check
         at = done.out.index(message)
@@ -124,6 +125,7 @@ CONFIGURATION: dict[str, tuple[Change, ErrorKind, str, str]] = {
         "configuration",
     ),
     "list for a mapping": (_set("source", to=[1]), K.CONFIG, "'source'", "configuration.md"),
+    "mapping for a list": (_set("sync", "streams", to={"a": 1}), K.CONFIG, "a valid list", "configuration.md"),
     "unreadable size": (
         _set("source", "config", "partition_bytes", to="12 parsecs"),
         K.CONFIG,
@@ -273,6 +275,16 @@ def test_a_file_that_is_no_project(tmp_path: Path, text: str | None, message: st
     file.write_bytes(b"source: \xff\xfe")
     refused(syncline("sync", file), K.CONFIG, "bad.yaml", "", "\0")
     refused(syncline("sync", tmp_path), K.CONFIG, "cannot be read", "", "\0")
+
+
+def test_settings_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = {"type": "local", "config": {"path": str(tmp_path / "lake")}}
+    file = project(tmp_path / "a.yaml", {"type": "postgres", "config": {}}, lake)
+    monkeypatch.setenv("SYNCLINE_KEEP_RUNS", "few")
+    refused(syncline("sync", file), K.CONFIG, "SYNCLINE_KEEP_RUNS is 'few'", "whole number", "\0")
+    monkeypatch.delenv("SYNCLINE_KEEP_RUNS")
+    monkeypatch.setenv("SYNCLINE_HOME", str(file / "home"))
+    refused(syncline("sync", file), K.CONFIG, "journals and locks", "set SYNCLINE_HOME", "\0")
 
 
 def test_nobody_listens(postgres_server: PostgresServer, shop: str, tmp_path: Path) -> None:
