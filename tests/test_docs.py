@@ -91,10 +91,19 @@ def shop(postgres_server: PostgresServer, postgres_db: str) -> str:
     return postgres_db
 
 
-@pytest.mark.parametrize("example", ["postgres-to-duckdb.yaml", "postgres-to-many.yaml"])
+@pytest.mark.parametrize("example", ["postgres-to-duckdb.yaml", "postgres-to-many.yaml", "csv-to-postgres.yaml"])
 def test_examples_run(example: str, postgres_server: PostgresServer, shop: str, tmp_path: Path) -> None:
     environment = _environment(postgres_server, shop, tmp_path)
     environment["REPLICA_DATABASE"] = postgres_server.create_database()
+    environment["CSV_FOLDER"] = str(tmp_path / "csv")
+    for name, text in (
+        ("events/2026/1.csv", "id,at,what\n1,2026-11-21T10:00:00Z,signed up\n2,2026-11-21T10:00:01Z,\n"),
+        ("prices/a.csv", "sku;price\nA1;9.99\nB2;12\n"),
+        ("prices/b.csv", "sku;price\nB2;13.5\n"),
+    ):
+        path = tmp_path / "csv" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     text = (
         (ROOT / "examples" / example).read_text(encoding="utf-8").replace("    port: 5432\n", "    port: ${PGPORT}\n")
     )

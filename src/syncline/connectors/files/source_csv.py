@@ -24,7 +24,10 @@ from syncline.core.schema import Field
 
 __all__ = ["CsvFormat"]
 
-_BLOCK_BYTES = 4 << 20
+#: Arrow reads 32 blocks ahead, whatever we ask for: some 40 MiB are held per partition.
+_BLOCK_BYTES = 1 << 20
+#: Blocks are put together up to this.
+_BATCH_BYTES = 6 << 20
 _LARGEST_ROW = 256 << 20
 _HEADER_BYTES = 1 << 20
 _MOST_COLUMNS = 10_000
@@ -81,7 +84,7 @@ class CsvFormat:
                     if "conversion error" in str(error) and typed:
                         typed = False
                     elif "straddling" in str(error) and block < _LARGEST_ROW:
-                        block *= 8
+                        block *= 4
                     else:
                         raise _malformed(file, error) from error
 
@@ -109,13 +112,21 @@ class CsvFormat:
                     return
                 raise
             with reader:
+                # An error drops what is gathered; the reader that takes over finds it again.
+                gathered: list[pa.RecordBatch] = []
+                size = 0
                 for data in reader:
                     if skip >= data.num_rows:
                         skip -= data.num_rows
                         continue
-                    kept = data.slice(skip)
+                    gathered.append(pa.RecordBatch.from_arrays(data.slice(skip).columns, schema=schema))
                     skip = 0
-                    yield pa.RecordBatch.from_arrays(kept.columns, schema=schema)
+                    size += data.nbytes
+                    if size >= _BATCH_BYTES:
+                        yield pa.concat_batches(gathered)
+                        gathered, size = [], 0
+                if gathered:
+                    yield pa.concat_batches(gathered)
 
     def _head(self, file: FileAt, size: int) -> tuple[list[str], pa.Table]:
         """The columns' names and the first rows, all as text, of the first ``size`` bytes or a little more."""

@@ -2,8 +2,9 @@
 
 The rules, for every format: integers of any width together are bigint; integers and floating numbers are double (a
 number that double cannot hold exactly makes a text column text, and a Parquet cell a misfit); decimals take the greater
-scale and precision; anything else that does not agree is text. Structs, maps and lists of them are JSON text; a column
-that is sometimes nested and sometimes not is JSON text throughout. A column without any value is text.
+scale and precision; anything else that does not agree is text. Structs, maps (as lists of key and value) and lists of
+them are JSON text; a column that is sometimes nested and sometimes not is JSON text throughout. A column without any
+value is text.
 """
 
 from __future__ import annotations
@@ -115,11 +116,26 @@ def fit(array: pa.Array, field: Field, number: int = 0) -> tuple[pa.Array, list[
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if field.logical == "json":
-        return pc.if_else(array.is_null(), pa.scalar(None, pa.string()), json_text(array)), []
+        plain = _without_maps(array.type)
+        values = array if plain == array.type else pc.cast(array, plain)
+        return pc.if_else(array.is_null(), pa.scalar(None, pa.string()), json_text(values)), []
     if pa.types.is_duration(array.type):
         array = array.cast(pa.int64())
     pieces, misfits = _cast(array, field, number)
     return (pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)), misfits
+
+
+def _without_maps(kind: pa.DataType) -> pa.DataType:
+    """Maps as lists of their entries: a key need not be text, and may come twice."""
+    t = pa.types
+    if t.is_map(kind):
+        entry = [pa.field("key", _without_maps(kind.key_type)), pa.field("value", _without_maps(kind.item_type))]
+        return pa.list_(pa.struct(entry))
+    if t.is_struct(kind):
+        return pa.struct([pa.field(f.name, _without_maps(f.type)) for f in kind])
+    if t.is_list(kind) or t.is_large_list(kind):
+        return pa.list_(_without_maps(kind.value_type))
+    return kind
 
 
 def _cast(array: pa.Array, field: Field, number: int) -> tuple[list[pa.Array], list[Misfit]]:
