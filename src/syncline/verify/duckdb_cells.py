@@ -174,7 +174,9 @@ def _date(x: str, typed: str, physical: Any) -> str | None:
 
 
 def _time(x: str, typed: str, physical: Any) -> str | None:
-    return f"epoch_us({x})::VARCHAR" if typed == "time" else None
+    if typed == "time_ns":
+        x = f"{x}::TIME"
+    return f"epoch_us({x})::VARCHAR" if typed in ("time", "time_ns") else None
 
 
 def _timestamp(x: str, typed: str, physical: Any) -> str | None:
@@ -207,6 +209,7 @@ _PARSED = {
 
 def _parsed(x: str, kind: Kind) -> str:
     name = kind.name
+    x = f"nullif(trim({x}), '')"  # a quoted nothing is no value of these kinds
     typed = _PARSED[name].lower().replace("tamptz", "tamp with time zone")
     value = f"TRY_CAST({x} AS {'FLOAT' if kind.single else _PARSED[name]})"
     cell = str(_SCALARS[name](f"{value}::DOUBLE" if kind.single else value, typed, None))

@@ -57,11 +57,11 @@ def open_engine(work_dir: Path, *, threads: int = 2, memory: str = _MEMORY) -> I
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Some of the rows: what stands after FROM, each column's type, and whether the rows are all pending."""
+    """Some of the rows: what stands after FROM, each column's type, and a condition under which a row is pending."""
 
     sql: str
     types: Mapping[str, Any]
-    pending: bool = False
+    pending: str = "false"
 
 
 class Feed(Protocol):
@@ -69,6 +69,8 @@ class Feed(Protocol):
 
     moment: Mapping[str, Any]
     estimated_rows: int
+    #: Columns that this feed cannot give exactly, with the reason.
+    refused: Mapping[str, str]
 
     def types(self, engine: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """Make the rows readable (attach, register) and say each column's type, as ``DuckDBPyType``. Called once."""
@@ -125,6 +127,8 @@ class DuckDbSide:
     def refusal(self, column: ColumnSpec) -> str | None:
         if column.name not in self._types:
             return "is not there"
+        if column.name in self._feed.refused:
+            return self._feed.refused[column.name]
         try:
             _cell(self._types, column)
         except UnsupportedError as reason:
@@ -168,7 +172,7 @@ class DuckDbSide:
             for part in self._parts():
                 rows = self._chosen(part, columns, chunking, chunks)
                 result = self._engine.execute(
-                    f"SELECT c::INTEGER AS chunk, k AS key, m AS hash, {part.pending!s} AS pending FROM ({rows})"
+                    f"SELECT c::INTEGER AS chunk, k AS key, m AS hash, p AS pending FROM ({rows})"
                 )
                 # The name since DuckDB 1.5; 1.4 knows only the other, which 1.5 warns of.
                 arrow = getattr(result, "to_arrow_reader", None) or result.fetch_record_batch
@@ -188,8 +192,10 @@ class DuckDbSide:
                 )
                 rows = self._chosen(part, columns, chunking, chunks, extra=extra, keys=keys)
                 found += [
-                    RowCells(key=key, pending=part.pending, cells=tuple(cells), digests=tuple(digests))
-                    for key, cells, digests in self._engine.execute(f"SELECT k, a, b FROM ({rows})").fetchall()
+                    RowCells(key=key, pending=pending, cells=tuple(cells), digests=tuple(digests))
+                    for key, pending, cells, digests in self._engine.execute(
+                        f"SELECT k, p, a, b FROM ({rows})"
+                    ).fetchall()
                 ]
         return found
 
@@ -243,7 +249,7 @@ class DuckDbSide:
         extra: str | None = None,
         keys: Sequence[str] | None = None,
     ) -> str:
-        """A query for rows of some chunks: c (chunk), k (key text), m (row MD5), and ``extra``."""
+        """A query for rows of some chunks: c (chunk), k (key text), m (row MD5), p (pending), and ``extra``."""
         wanted = f"IN ({', '.join(str(chunk) for chunk in chunks)})"
         key = self._key(part, chunking) if chunking.key else _MD5
         conditions = [f"{self._chunk(part, chunking, _MD5)} {wanted}"]
@@ -254,7 +260,7 @@ class DuckDbSide:
             conditions.append(f"{key} IN ({', '.join(literal(k) for k in keys)})")
         more = f", {extra}" if extra else ""
         inner = f"SELECT *, md5({self._row(part, columns)}) AS {_MD5} FROM {part.sql}"
-        chosen = f"{self._chunk(part, chunking, _MD5)} AS c, {key} AS k, {_MD5} AS m{more}"
+        chosen = f"{self._chunk(part, chunking, _MD5)} AS c, {key} AS k, {_MD5} AS m, {part.pending} AS p{more}"
         return f"SELECT {chosen} FROM ({inner}) WHERE {' AND '.join(conditions)}"
 
     def _sums_sql(self, part: Part, columns: Sequence[ColumnSpec], chunking: Chunking) -> str:

@@ -26,6 +26,7 @@ class DuckDbTable:
     def __init__(self, path: Path, schema: str, table: str, *, lock_timeout: float = 30.0) -> None:
         self.moment: Mapping[str, Any] = {}
         self.estimated_rows = -1
+        self.refused: Mapping[str, str] = {}
         self._types: dict[str, Any] = {}
         self._path, self._relation, self._lock_timeout = path, identifier(DATABASE, schema, table), lock_timeout
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,9 @@ from syncline.verify.side import Latest, Side
 from syncline.verify.stream import DestinationEnd, Scope
 
 __all__ = ["open_files_destination", "open_files_source"]
+
+#: Times of files are kept with different precision by file systems, and rounded differently.
+_CLOCK_GRAIN = timedelta(milliseconds=1)
 
 
 def open_files_destination(
@@ -75,7 +79,8 @@ def open_files_source(
     latest: Latest | None,
     work_dir: Path,
 ) -> Side:
-    """The stream's files, as its patterns match them now; those that came after ``position`` are pending."""
+    """The stream's files, oldest first, as its patterns match them now; those that came after ``position`` are pending.
+    With ``latest`` the row of a key in the newest file counts, in Parquet the last of that file."""
     config = cast(FilesSourceConfig, config)
     stream = next((each for each in config.file_streams if each.name == selected.name.name), None)
     if stream is None:
@@ -90,33 +95,50 @@ def open_files_source(
     except BaseException:
         place.close()
         raise
+    refused = {}
+    if stream.filetype == "jsonl":
+        reason = "is nested JSON, whose text this reader does not keep as it is written"
+        refused = {field.name: reason for field in fields if field.logical == "json"}
     feed = FilesFeed(
         place,
         files,
         fields,
+        refused=refused,
         format_type={"csv": "CSV", "jsonl": "JSONL", "parquet": "Parquet"}[stream.filetype],
         work_dir=work_dir,
         whole=latest is not None,
         text=_text_options(stream.format) if stream.filetype != "parquet" else None,
     )
+    if latest is not None:
+        latest = replace(latest, order=(*latest.order, *feed.order))
     return DuckDbSide(feed, label="source", work_dir=work_dir, restriction=Restriction(latest=latest))
 
 
 def _matching(place: Place, globs: Sequence[str], position: Mapping[str, Any] | None) -> list[LakeFile]:
     """The files of a stream, pending ones last."""
     patterns = [re.compile(_regex(glob)) for glob in globs]
-    files = []
+    files: list[Listed] = []
     for listed in place.listing(_common_prefix(globs)):
         parts = listed.key.split("/")
-        if any(part.startswith(".") for part in parts) or "_syncline" in parts[:-1]:
+        if not listed.size or any(part.startswith(".") or part == "_syncline" for part in parts):
             continue
         if any(pattern.fullmatch(listed.key) for pattern in patterns):
-            files.append(LakeFile(key=listed.key, bytes=listed.size, pending=_came_after(listed, position)))
-    return sorted(files, key=lambda file: file.pending)
+            files.append(listed)
+    files.sort(key=lambda listed: (listed.modified, listed.key))
+    found = [LakeFile(key=f.key, bytes=f.size, pending=_came_after(f, position)) for f in files]
+    return sorted(found, key=lambda file: file.pending)
 
 
 def _came_after(listed: Listed, position: Mapping[str, Any] | None) -> bool:
-    return False
+    """Whether a file came, or changed, after a position, told by its time: a changed file is newer than any known then.
+    The position has the time of its newest file, the names of many, and the time before which all are known."""
+    if position is None or position.get("kind") != "files":
+        return False
+    if listed.key in position["keys"]:
+        newest = position.get("mtime")
+        return newest is None or listed.modified > datetime.fromisoformat(newest) + _CLOCK_GRAIN
+    since = position.get("since")
+    return since is None or listed.modified >= datetime.fromisoformat(since)
 
 
 def _common_prefix(globs: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ _PART_FILES = 200
 #: Longest line of a text file: one row. DuckDB holds two such buffers.
 _LINE_BYTES = 16 << 20
 _COPY_CHARACTERS = 1 << 20
+_FILE_NUMBER, _FILE_PENDING = "_syncline_file_number", "_syncline_file_pending"
 #: Our words for it to DuckDB's.
 _COMPRESSION = {"auto": "auto_detect", "none": "none", "gzip": "gzip"}
 
@@ -63,6 +64,7 @@ class FilesFeed:
         format_type: str,
         work_dir: Path,
         whole: bool = False,
+        refused: Mapping[str, str] | None = None,
         text: TextOptions | None = None,
         moment: Mapping[str, Any] | None = None,
     ) -> None:
@@ -72,6 +74,11 @@ class FilesFeed:
         self._place, self._fields, self._format = place, list(fields), format_type
         self._text = text or TextOptions()
         self._work_dir = work_dir
+        self.refused: Mapping[str, str] = refused or {}
+        #: Columns that sort rows as they were written, where everything is one part.
+        self.order: tuple[str, ...] = ()
+        if whole:
+            self.order = (_FILE_NUMBER, "file_row_number") if format_type == "Parquet" else (_FILE_NUMBER,)
         self._rewritten: tempfile.TemporaryDirectory[str] | None = None
         names = {f.name for f in fields}
         self._outside = [n for n in dict.fromkeys(n for f in files for n in f.values) if n in names]
@@ -92,7 +99,8 @@ class FilesFeed:
     def parts(self, engine: duckdb.DuckDBPyConnection) -> Iterator[Part]:
         for number, group in enumerate(self._groups):
             sql = self._relation(engine, group)
-            yield Part(sql=sql, pending=group[0].pending, types=self._types(engine, number, sql))
+            pending = f'"{_FILE_PENDING}"' if self._joined else str(group[0].pending).lower()
+            yield Part(sql=sql, pending=pending, types=self._types(engine, number, sql))
 
     def close(self) -> None:
         self._place.close()
@@ -108,20 +116,26 @@ class FilesFeed:
     def _relation(self, engine: duckdb.DuckDBPyConnection, group: Sequence[LakeFile]) -> str:
         paths = [self._in_utf8(path) for path in self._place.paths([(f.key, f.bytes) for f in group])]
         listed = "[" + ", ".join(literal(str(path)) for path in paths) + "]"
-        filename = ", filename = '_syncline_file'" if self._outside else ""
+        filename = ", filename = '_syncline_file'" if self._joined else ""
         if self._format == "Parquet":
-            read = f"read_parquet({listed}, union_by_name = true, hive_partitioning = false{filename})"
+            numbers = ", file_row_number = true" if self.order else ""
+            read = f"read_parquet({listed}, union_by_name = true, hive_partitioning = false{filename}{numbers})"
         elif self._format == "CSV":
             read = (
                 f"read_csv({listed}, {self._csv_options()}, union_by_name = true, hive_partitioning = false{filename})"
             )
         else:
             read = f"read_json({listed}, {self._json_options()}, hive_partitioning = false{filename})"
-        return self._with_outside(engine, read, group, paths) if self._outside else read
+        return self._with_outside(engine, read, group, paths) if self._joined else read
+
+    @property
+    def _joined(self) -> bool:
+        """Whether rows are joined with what is known of their file."""
+        return bool(self._outside or self.order)
 
     @property
     def _recoded(self) -> bool:
-        return self._format != "Parquet" and self._text.encoding not in ("utf-8", "ascii")
+        return self._format != "Parquet" and self._text.encoding not in ("utf-8", "utf-8-sig", "ascii")
 
     @property
     def _compression(self) -> str:
@@ -139,7 +153,7 @@ class FilesFeed:
             opened: Any = gzip.open if packed else open
             with (
                 opened(path, "rt", encoding=self._text.encoding, newline="") as source,
-                opened(target, "wt", encoding="utf-8", newline="") as out,
+                target.open("w", encoding="utf-8", newline="") as out,
             ):
                 shutil.copyfileobj(source, out, _COPY_CHARACTERS)
         return target
@@ -147,12 +161,15 @@ class FilesFeed:
     def _with_outside(
         self, engine: duckdb.DuckDBPyConnection, read: str, group: Sequence[LakeFile], paths: Sequence[Path]
     ) -> str:
-        """Columns that only the folders' names have, from the manifest."""
+        """Adds the columns that only the folders' names have, and of each row's file its number and whether it is
+        pending."""
         columns = {"_syncline_path": pa.array([str(path) for path in paths], pa.string())}
         for name in self._outside:
             columns[name] = pa.array([f.values.get(name) for f in group], pa.string())
+        columns[_FILE_NUMBER] = pa.array(range(len(group)), pa.int64())
+        columns[_FILE_PENDING] = pa.array([f.pending for f in group], pa.bool_())
         engine.register("syncline_folders", pa.table(columns))
-        added = ", ".join(f"m.{identifier(name)}" for name in self._outside)
+        added = ", ".join(f"m.{identifier(name)}" for name in (*self._outside, _FILE_NUMBER, _FILE_PENDING))
         return (
             f"(SELECT f.* EXCLUDE (_syncline_file), {added} FROM {read} AS f "
             "JOIN syncline_folders AS m ON f._syncline_file = m._syncline_path)"

@@ -83,17 +83,17 @@ def verify_stream(
         )
     columns, excluded = _columns(selected, checkpoint)
     key = tuple(selected.primary_key)
+    of_files = _connector(source_config) == "files"
     latest = None
-    if selected.sync_mode.deduped and key != tuple(selected.stream.primary_key):
+    if selected.sync_mode.deduped and (of_files or key != tuple(selected.stream.primary_key)):
         # The key is the user's own: the source may hold several rows of it, of which the sync keeps the newest.
         cursor = target.cursor_field
         latest = Latest(key=key, order=(cursor,) if cursor else (), ties=False)
     try:
         with ExitStack() as stack:
             source = stack.enter_context(closing(_open_source(source_config, selected, checkpoint, latest, work_dir)))
-            end = _open_destination(
-                destination_name, destination_config, target, _scope(selected, checkpoint), work_dir
-            )
+            scope = _scope(selected, checkpoint, of_files=of_files)
+            end = _open_destination(destination_name, destination_config, target, scope, work_dir)
             destination = stack.enter_context(closing(end.side))
             comparison = Comparison(
                 stream=str(selected.name),
@@ -132,12 +132,19 @@ def _columns(selected: SelectedStream, checkpoint: StreamCheckpoint) -> tuple[tu
     return tuple(columns), excluded
 
 
-def _scope(selected: SelectedStream, checkpoint: StreamCheckpoint) -> Scope:
+def _connector(config: ConnectorConfig) -> str:
+    """The folder of the connector whose configuration this is; empty for another package's."""
+    parts = type(config).__module__.split(".")
+    return parts[2] if parts[:2] == ["syncline", "connectors"] else ""
+
+
+def _scope(selected: SelectedStream, checkpoint: StreamCheckpoint, *, of_files: bool) -> Scope:
     assert checkpoint.schema is not None
     names = checkpoint.schema.names
     appended = selected.sync_mode in (SyncMode.FULL_REFRESH_APPEND, SyncMode.INCREMENTAL_APPEND)
     latest = None
-    if selected.sync_mode is SyncMode.INCREMENTAL_APPEND and selected.primary_key:
+    # Files are read whole, once: what is appended from them is all of their rows.
+    if selected.sync_mode is SyncMode.INCREMENTAL_APPEND and selected.primary_key and not of_files:
         order = [selected.cursor_field] if selected.cursor_field else [n for n in _EXTRACTED_AT if n in names]
         latest = Latest(key=tuple(selected.primary_key), order=tuple(order), ties=True)
     return Scope(
@@ -155,12 +162,11 @@ def _open_source(
     latest: Latest | None,
     work_dir: Path,
 ) -> Side:
-    kind = type(config).__module__.split(".")[:3]
-    if kind == ["syncline", "connectors", "postgres"]:
+    if _connector(config) == "postgres":
         from syncline.verify.postgres_ends import open_postgres_source
 
         return open_postgres_source(config, selected, checkpoint.position, latest, work_dir)
-    if kind == ["syncline", "connectors", "files"]:
+    if _connector(config) == "files":
         from syncline.verify.files_ends import open_files_source
 
         assert checkpoint.schema is not None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,12 +15,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.integration.verify.harness import Connection
 
 from syncline.connectors.duckdb.config import DuckdbDestinationConfig
 from syncline.connectors.files.source_config import FilesSourceConfig
 from syncline.core.checkpoint import StreamCheckpoint, StreamTarget
 from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import SelectedStream, Stream, StreamName, SyncMode, WriteMode
+from syncline.engine.selection import StreamChoice
+from syncline.sdk.reference import ConnectorReference
 from syncline.verify import VerifyReport, verify_stream
 from syncline.verify.files_ends import _common_prefix, _regex
 
@@ -164,8 +170,6 @@ def test_json_lines(tmp_path: Path) -> None:
     ],
 )
 def test_patterns(glob: str, yes: list[str], no: list[str]) -> None:
-    import re
-
     assert [key for key in yes + no if re.fullmatch(_regex(glob), key)] == yes
 
 
@@ -173,3 +177,68 @@ def test_only_the_common_folder_is_listed() -> None:
     assert _common_prefix(["a/b/*.csv", "a/b/c/*.csv"]) == "a/b/"
     assert _common_prefix(["a/x.csv"]) == "a/"
     assert _common_prefix(["*.csv", "a/*.csv"]) == ""
+
+
+# Through the source itself
+
+
+def _connection(folder: Path, destination: str, mode: str, **source: Any) -> Connection:
+    configs: dict[str, dict[str, Any]] = {
+        "duckdb": {"path": str(folder / "copy.duckdb")},
+        "local": {"path": str(folder / "lake"), "format": {"format_type": "Parquet"}},
+    }
+    return Connection(
+        source=ConnectorReference(type="files", config={"path": str(folder / "in"), "name": "orders", **source}),
+        destination=ConnectorReference(type=destination, config=configs[destination]),
+        work_dir=folder / "work",
+        choice=StreamChoice(name="orders", mode=mode),
+    )
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "local"])
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_sync_of_files_is_equal(tmp_path: Path, destination: str, form: str) -> None:
+    (tmp_path / "in").mkdir()
+    arrow = StreamSchema(fields=FIELDS).arrow()
+    for n in range(3):
+        rows, path = ROWS[n * 50 : n * 50 + 50], tmp_path / "in" / f"{n}.{form}"
+        if form == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows, arrow), path)
+        elif form == "csv":
+            path.write_text(",".join(f.name for f in FIELDS) + "\n" + _csv(rows, ",", ""), encoding="utf-8", newline="")
+        else:
+            lines = [json.dumps({k: str(v) if k in ("day", "at") else v for k, v in row.items()}) for row in rows]
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    connection = _connection(tmp_path, destination, "full_refresh", globs=f"*.{form}", primary_key=["id"])
+    connection.sync()
+    report = connection.verify(chunks=3)
+    assert report.equal, report.summary()
+    assert (report.source_rows, len(report.columns), report.chunks) == (150, 6, 3)
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "local"])
+def test_files_that_came_later_are_pending(tmp_path: Path, destination: str) -> None:
+    (tmp_path / "in").mkdir()
+
+    def write(name: str, first: int, last: int, v: str) -> None:
+        table = pa.table({"id": pa.array(range(first, last)), "v": pa.array([v] * (last - first))})
+        pq.write_table(table, tmp_path / "in" / name)
+
+    write("a.parquet", 0, 100, "old")
+    write("b.parquet", 100, 200, "old")
+    connection = _connection(tmp_path, destination, "incremental", globs="*.parquet", primary_key=["id"])
+    connection.sync()
+    assert connection.verify().equal
+    time.sleep(0.05)
+    write("c.parquet", 200, 250, "new")
+    report = connection.verify()
+    assert report.equal, report.summary()
+    assert (report.pending, report.source_rows) == (50, 250)
+    connection.sync()
+    if destination == "duckdb":
+        # Newer files bring newer versions of a key.
+        write("d.parquet", 50, 150, "newer")
+        connection.sync()
+    report = connection.verify()
+    assert report.equal, report.summary()
+    assert (report.pending, report.source_rows) == (0, 250)
