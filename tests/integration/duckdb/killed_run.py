@@ -6,6 +6,7 @@ Goes on with an unfinished plan as the engine would; ends with a published one. 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.integration.duckdb.driver import STREAM, Attempt, destination, people, plan, target
@@ -30,13 +31,15 @@ def batches(number: int, partition: str) -> list[Batch]:
     return [people([*rows[:500], (None, "x", number)]), people([*rows[500:], rows[7]])]
 
 
-def main(path: Path, write: WriteMode, number: int) -> None:
-    to = destination(path)
-    entry = to.committed("c", STREAM)
+def main(path: Path, write: WriteMode, number: int, prefix: str = "") -> None:
+    """``prefix`` is that of the table, and the end of the connection's name."""
+    to = destination(path, table_prefix=prefix)
+    goal = replace(aim(write, number), connection="c" + prefix)
+    entry = to.committed(goal.connection, STREAM)
     if entry is not None and entry.checkpoint.position == {"at": f"plan {number}"}:
         return
     resume = entry is not None and entry.checkpoint.phase is Phase.READING
-    attempt = Attempt(to, aim(write, number), plan(*PARTITIONS, name=f"plan {number}"), resume=resume)
+    attempt = Attempt(to, goal, plan(*PARTITIONS, name=f"plan {number}"), resume=resume)
     for staged in attempt.recovered:
         sys.stdout.write(f"recovered {staged.partition}\n")
         attempt.commit(staged)
@@ -50,4 +53,4 @@ def main(path: Path, write: WriteMode, number: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), WriteMode(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), WriteMode(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -102,6 +102,21 @@ def test_a_unique_index_that_refuses_rows_is_named(tmp_path: Path) -> None:
     assert rows(path, "FROM orders") == [(1,)]
 
 
+def test_a_merge_under_a_unique_index(tmp_path: Path) -> None:
+    """Right, or refused with the reason; never half done."""
+    to, path = destination(tmp_path / "x.duckdb"), tmp_path / "x.duckdb"
+    aim, batch = stream(WriteMode.MERGE, 1, id=(pa.int32(), 1), v=(pa.int32(), 1))
+    load(to, aim, [batch], name="p1")
+    with closing(duckdb.connect(str(path))) as con:
+        con.execute("CREATE UNIQUE INDEX by_id ON orders (id)")
+    aim, batch = stream(WriteMode.MERGE, 1, id=(pa.int32(), 1), v=(pa.int32(), 2))
+    with pytest.raises(SynclineError, match="constraint") as caught:
+        load(to, aim, [batch], name="p2")
+    assert caught.value.kind is ErrorKind.SCHEMA
+    assert "unique index" in caught.value.hint
+    assert rows(path, "FROM orders") == [(1, 1)]
+
+
 @pytest.mark.parametrize("lines", ["CREATE VIEW orders AS SELECT 1 AS id", "CREATE VIEW ORDERS AS SELECT 1 AS id"])
 def test_a_view_in_the_way_is_left_alone(tmp_path: Path, lines: str) -> None:
     path = tmp_path / "x.duckdb"

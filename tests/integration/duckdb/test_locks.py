@@ -112,7 +112,21 @@ def test_streams_commit_from_many_threads(tmp_path: Path) -> None:
             batch = people([(i, "x", generation) for i in range(100)])
             load(to, target(stream=stream, generation=generation), [batch], [batch], name=f"p{generation}")
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(4)))
-    for number in range(4):
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    for number in range(3):
         assert rows(path, f"SELECT count(*), min(seen) FROM s{number}") == [(200, 2)]
+
+
+def test_processes_take_turns(tmp_path: Path) -> None:
+    path = tmp_path / "x.duckdb"
+    module = "tests.integration.duckdb.killed_run"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, str(path), "append", "1", prefix], cwd=Path(__file__).parents[3]
+        )
+        for prefix in ("a_", "b_")
+    ]
+    assert [process.wait(60) for process in running] == [0, 0]
+    counts = [rows(path, f"SELECT count(*), count(DISTINCT id) FROM {prefix}orders") for prefix in ("a_", "b_")]
+    assert counts[0] == counts[1] != [(0, 0)]
