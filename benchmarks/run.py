@@ -168,7 +168,7 @@ def cases(bench: Bench) -> list[Case]:
         bench.syncline("wide -> Parquet, 2 at a time", "erp_orders", lake, wide.name, 2.3, concurrency=2),
         pipe,
         bench.syncline(
-            "lineitem -> Postgres, relayed", "lineitem", bench.postgres(), pipe.name, 1.1, concurrency=1, before=empty
+            "lineitem -> Postgres, relayed", "lineitem", bench.postgres(), pipe.name, 1.1, concurrency=2, before=empty
         ),
         bench.syncline(
             "lineitem -> Postgres, from Arrow",
@@ -176,7 +176,7 @@ def cases(bench: Bench) -> list[Case]:
             bench.postgres(),
             pipe.name,
             1.3,
-            concurrency=1,
+            concurrency=2,
             before=empty,
             metadata_columns="airbyte",
         ),

@@ -95,7 +95,7 @@ def _connector(name: str, specs: list[ConnectorSpec]) -> str:
         lines.append(hand_written.read_text(encoding="utf-8"))
     for spec in specs:
         extra = f"`pip install 'syncline[{spec.extra}]'`" if spec.extra else "part of the core install"
-        lines.append(f"## As a {spec.role}\n\n{spec.summary}. Type `{spec.name}`; {extra}.\n")
+        lines.append(f"## As a {spec.role}\n\n{spec.summary.rstrip('.')}. Type `{spec.name}`; {extra}.\n")
         lines.append("| setting | type | default | meaning |\n| --- | --- | --- | --- |")
         schema = spec.config_model().model_json_schema(by_alias=False)
         lines += [_setting(spec, key, value, schema) for key, value in schema.get("properties", {}).items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -21,11 +22,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("exam
 
 
 def test_generated_pages_are_current() -> None:
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        from generate import pages
-    finally:
-        sys.path.pop(0)
+    pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]
     stale = [path for path, text in pages() if (ROOT / "docs" / path).read_text(encoding="utf-8") != text]
     assert not stale, "run: make docs"
 
