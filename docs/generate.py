@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import typer
-from syncline.testing.type_matrix import matrix_page
 
 from syncline.cli.main import app
 from syncline.core.errors import POLICY, ErrorKind
 from syncline.sdk.connector import ConnectorSpec, Role, connectors
 from syncline.service.project import project_json_schema
+from syncline.testing.type_matrix import matrix_page
 
 HERE = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/generate.py (make docs); change the code it describes. -->\n\n"
