@@ -13,6 +13,8 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 
 NATIVE := $(wildcard src/syncline/connectors/*/_*.c src/syncline/connectors/*/_*.h)
 PYTEST := $(BIN)/python -m pytest
+# Two workers, each with servers of its own; a file's tests stay together, so that they share what they set up.
+PARALLEL := -n 2 --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test test-slow test-all lint format faults tls bench docs lock clean
@@ -51,7 +53,7 @@ test: setup ## Run the tests (minutes)
 	$(PYTEST) -n 2 --dist loadfile
 
 test-slow: setup ## Run the slow tests
-	$(PYTEST) -m "slow and not faults and not browser and not tls"
+	$(PYTEST) $(PARALLEL) -m "slow and not faults and not browser and not tls"
 
 faults: setup ## Kill processes at every step of a batch's life and compare both ends
 	$(PYTEST) -m faults
