@@ -50,7 +50,7 @@ demo: setup ## Run the main job on an embedded Postgres: replicate, change, repl
 	@$(BIN)/syncline demo
 
 test: setup ## Run the tests (minutes)
-	$(PYTEST) -n 2 --dist loadfile
+	$(PYTEST) $(PARALLEL)
 
 test-slow: setup ## Run the slow tests
 	$(PYTEST) $(PARALLEL) -m "slow and not faults and not browser and not tls"
