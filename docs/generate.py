@@ -127,14 +127,22 @@ def _type(value: Mapping[str, Any]) -> str:
     return str(value.get("type", "any"))
 
 
-def main() -> None:
+def main() -> int:
+    """Write what has changed; with ``--check`` only name it. The exit code is 1 when a check found something."""
+    stale = 0
     for path, text in pages():
         target = HERE / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists() or target.read_text(encoding="utf-8") != text:
+        if target.exists() and target.read_text(encoding="utf-8") == text:
+            continue
+        stale += 1
+        if "--check" in sys.argv:
+            sys.stdout.write(f"docs/{path} is not current\n")
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
             sys.stdout.write(f"wrote docs/{path}\n")
+    return int(stale > 0 and "--check" in sys.argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from syncline.testing.postgres_server import PostgresServer, find_tls_bindir, start_postgres
 from syncline.testing.s3_server import S3Server, start_s3
+
+# A busy machine must not fail a property: how long an example takes is no promise of ours.
+settings.register_profile("syncline", deadline=None)
+settings.load_profile("syncline")
 
 
 @pytest.fixture(scope="session")
