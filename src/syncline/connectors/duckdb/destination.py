@@ -86,6 +86,14 @@ class DuckdbDestination:
             table = place.hidden(target.generation) if replace else place.table
             before = ledger.entry()
             spare_long_texts(con, staged)
+            if publish and replace and target.dedupe and before is not None and before.token == token:
+                # A transaction of its own: DuckDB 1.5 cannot replay a log in which one transaction deletes rows of a
+                # table and renames it, and the file of a process killed before its checkpoint would never open again.
+                # Nobody sees the generation yet, and doing it twice changes nothing.
+                con.begin()
+                if tables.exists(table):
+                    delete_duplicates(con, table, target)
+                con.commit()
             con.begin()
             # First, so that a stale attempt fails here and not at stages that a newer one has removed.
             ledger.advance(checkpoint, token)
@@ -101,8 +109,6 @@ class DuckdbDestination:
             failpoint("commit.inside")
             if publish:
                 if replace:
-                    if target.dedupe:
-                        delete_duplicates(con, table, target)
                     tables.swap()
                     ledger.forget_quarantine(target.generation)
                 else:
