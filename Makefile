@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$each; break; fi; done)
 
-NATIVE := $(wildcard src/syncline/connectors/*/_*.c src/syncline/connectors/*/_*.h)
+NATIVE := $(wildcard src/syncline/connectors/*/*/_*.c src/syncline/connectors/*/*/_*.h)
 PYTEST := $(BIN)/python -m pytest
 # Two workers, each with servers of its own; a file's tests stay together, so that they share what they set up.
 PARALLEL := -n 2 --dist loadfile
@@ -41,7 +41,7 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py $(NATIVE)
 	@rm -f $(patsubst %.c,%.*.so,$(filter %.c,$(NATIVE)))
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@for source in $(basename $(notdir $(filter %.c,$(NATIVE)))); do \
-		if ls src/syncline/connectors/*/$$source.*.so >/dev/null 2>&1; then echo "setup: $$source is compiled"; \
+		if ls src/syncline/connectors/*/*/$$source.*.so >/dev/null 2>&1; then echo "setup: $$source is compiled"; \
 		else echo "setup: $$source is not compiled (no C compiler?), its slower Python version is used"; fi; done
 	@touch $@
 	@echo "setup: done, the command is $(BIN)/syncline"

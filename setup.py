@@ -11,13 +11,13 @@ FOLDER = Path("src/syncline/connectors/postgres")
 # the installation goes on with the Python twins and warns "building extension ... failed".
 EXTENSIONS = [
     Extension(
-        f"syncline.connectors.postgres.{source.stem}",
+        ".".join(source.relative_to("src").with_suffix("").parts),
         [source.as_posix()],
-        depends=[header.as_posix() for header in sorted(FOLDER.glob("*.h"))],
+        depends=[header.as_posix() for header in sorted(source.parent.glob("*.h"))],
         extra_compile_args=["-O3", "-fno-plt"] if sys.platform == "linux" else ["-O3"],
         optional=True,
     )
-    for source in sorted(FOLDER.glob("_*.c"))
+    for source in sorted(FOLDER.glob("*/_*.c"))
 ]
 
 setup(ext_modules=EXTENSIONS)

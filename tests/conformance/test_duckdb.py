@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from syncline.sdk.reference import ConnectorReference
-from syncline.testing.conformance import DestinationConformance
+from syncline.testing.conformance import ChangeConformance, DestinationConformance
 
 
 class Driver:
@@ -46,6 +46,14 @@ class Driver:
 
 
 class TestDuckdb(DestinationConformance):
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> Driver:
+        return Driver(tmp_path)
+
+
+class TestDuckdbChanges(ChangeConformance):
+    exclusive = True
+
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Driver:
         return Driver(tmp_path)

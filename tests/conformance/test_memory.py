@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from syncline.sdk.reference import ConnectorReference
-from syncline.testing.conformance import DestinationConformance
+from syncline.testing.conformance import ChangeConformance, DestinationConformance
 from syncline.testing.memory import register_memory, world
 
 register_memory()
@@ -18,6 +18,8 @@ register_memory()
 class Driver:
     gaps = {
         "test_an_unsafe_retype_stops_the_stream": "memory has no types",
+        "test_a_type_widens_and_an_unsafe_one_is_refused": "memory has no types",
+        "test_a_killed_flush_leaves_nothing": "memory dies with its process",
     }
 
     def __init__(self) -> None:
@@ -35,6 +37,12 @@ class Driver:
 
 
 class TestMemory(DestinationConformance):
+    @pytest.fixture
+    def driver(self) -> Driver:
+        return Driver()
+
+
+class TestMemoryChanges(ChangeConformance):
     @pytest.fixture
     def driver(self) -> Driver:
         return Driver()

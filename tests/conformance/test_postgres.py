@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from syncline.sdk.reference import ConnectorReference
-from syncline.testing.conformance import DestinationConformance, SourceConformance
+from syncline.testing.conformance import ChangeConformance, DestinationConformance, SourceConformance
 from syncline.testing.postgres_server import PostgresServer
 
 
@@ -69,6 +69,12 @@ class _System:
 
 
 class TestPostgresDestination(DestinationConformance):
+    @pytest.fixture
+    def driver(self, postgres_server: PostgresServer, postgres_db: str) -> _System:
+        return _System(postgres_server, postgres_db)
+
+
+class TestPostgresChanges(ChangeConformance):
     @pytest.fixture
     def driver(self, postgres_server: PostgresServer, postgres_db: str) -> _System:
         return _System(postgres_server, postgres_db)

@@ -27,8 +27,8 @@ PRELOAD = (
     "syncline.cli.main",
     "syncline.service.sync",
     "syncline.jobs.launcher",
-    "syncline.connectors.postgres.source",
-    "syncline.connectors.postgres.destination",
+    "syncline.connectors.postgres.reading.source",
+    "syncline.connectors.postgres.writing.destination",
     "syncline.connectors.files.destination",
     "duckdb",
 )

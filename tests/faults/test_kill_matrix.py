@@ -1,6 +1,7 @@
 """Zero lost, zero doubled: the sync killed at every named step, for each destination and mode, and at random moments.
 
-``SYNCLINE_KILL_ROUNDS`` multiplies the rounds (default 1: some 300 kills). The figures are printed at the end.
+``SYNCLINE_KILL_ROUNDS`` multiplies the rounds (default 1: some 300 kills). The figures are printed at the end, and
+appended to the file that ``SYNCLINE_KILL_REPORT`` names.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow.fs as pafs
 import pytest
 from tests.faults.kill_matrix import COLUMNS, PRELOAD, Row, Scenario, Source, Tally, Target
 
-from syncline.core.failpoints import FAILPOINTS
+from syncline.core.failpoints import PLAN_STEPS
 from syncline.testing.postgres_server import PostgresServer
 from syncline.testing.s3_server import S3Server
 from syncline.testing.zygote import Zygote
@@ -60,7 +61,11 @@ def zygote() -> Iterator[Zygote]:
 def total() -> Iterator[Tally]:
     tally = Tally()
     yield tally
-    print(f"\nkill matrix: {tally}")
+    text = f"kill matrix: {tally}"
+    print(f"\n{text}")
+    if path := os.environ.get("SYNCLINE_KILL_REPORT"):  # workers' output is not shown
+        with Path(path).open("a", encoding="utf-8") as report:
+            report.write(text + "\n")
 
 
 @pytest.mark.parametrize(("destination", "mode", "table"), CASES)
@@ -81,7 +86,7 @@ def test_killed_at_every_step(
     target = _target(destination, tmp_path, postgres_server, request)
     scenario = Scenario(zygote, source, target, mode, table, tmp_path)
     for _ in range(ROUNDS):
-        points: list[str] = [*FAILPOINTS, "commit.inside:2", "commit.after:2", "seal.after:2", "read.first:2"]
+        points: list[str] = [*PLAN_STEPS, "commit.inside:2", "commit.after:2", "seal.after:2", "read.first:2"]
         chance.shuffle(points)
         while points:
             several = [points.pop() for _ in range(min(len(points), chance.randint(1, 4)))]

@@ -22,8 +22,8 @@ import pytest
 from psycopg import sql
 from tests.integration.command import postgres, project, succeed
 
-from syncline.connectors.postgres.destination import PostgresDestination
 from syncline.connectors.postgres.types import BUILTIN
+from syncline.connectors.postgres.writing.destination import PostgresDestination
 from syncline.testing.postgres_server import PostgresServer
 
 FILES = frozenset({"Parquet", "CSV", "JSONL"})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from syncline.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from syncline.service.connectors import Installable
 
 __all__ = ["app"]
 
@@ -15,19 +18,88 @@ app = typer.Typer(help="List connectors and show their configuration.", no_args_
 
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
-    """List the installed connectors and what each still needs."""
+    """List the built-in connectors and what each still needs, and those that can be installed."""
     from syncline.cli.output import print_json, table
     from syncline.sdk.connector import Role, connectors
+    from syncline.service.connectors import installables
 
     specs = [s for role in get_args(Role) for s in connectors(role).values()]
+    others = installables()
     if as_json:
-        print_json([{"name": s.name, "role": s.role, "title": s.title, "missing": s.missing_drivers()} for s in specs])
+        print_json(
+            [
+                *({"name": s.name, "role": s.role, "title": s.title, "missing": s.missing_drivers()} for s in specs),
+                *(i.to_json() for i in others),
+            ]
+        )
         return
     rows = []
     for s in specs:
         ready = f"needs: pip install 'syncline[{s.extra}]'" if s.missing_drivers() else "ready"
         rows.append([s.name, s.role, ready, s.summary])
-    table(["NAME", "ROLE", "STATUS", "WHAT"], rows)
+    table(["NAME", "ROLE", "STATUS", "WHAT"], [*rows, *map(_row, others)])
+
+
+@app.command()
+def search(word: Annotated[str, typer.Argument(help="Part of a name.")] = "", as_json: JsonOption = False) -> None:
+    """Search the connectors that can be installed."""
+    from syncline.cli.output import print_json, table
+    from syncline.service.connectors import installables
+
+    found = installables(word)
+    if as_json:
+        print_json([i.to_json() for i in found])
+    else:
+        table(["NAME", "ROLE", "STATUS", "WHAT"], [_row(i) for i in found])
+
+
+@app.command()
+def info(name: Annotated[str, typer.Argument(help="Connector name or package.")], as_json: JsonOption = False) -> None:
+    """Show what the catalog says of a connector that can be installed."""
+    from syncline.cli.output import print_json
+    from syncline.service.connectors import describe
+
+    found = describe(name).to_json()
+    if as_json:
+        print_json(found)
+        return
+    for key, value in found.items():
+        print(f"{key:12} {', '.join(value) or '-' if isinstance(value, list) else value}")
+
+
+@app.command()
+def install(
+    name: Annotated[str, typer.Argument(help="Name of the catalog, or PyPI package.")],
+    version: Annotated[str | None, typer.Option(help="Exact version (default: the catalog's).")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option(help="Requirement that replaces one of the package's metadata; repeatable.")
+    ] = None,
+    python: Annotated[str | None, typer.Option(help="Version (3.11) or path of the Python to use.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Install a connector into an environment of its own."""
+    import sys
+
+    from syncline.cli.output import print_json
+    from syncline.service.connectors import install_connector
+
+    done = install_connector(
+        name,
+        version=version,
+        overrides=override,
+        python=python,
+        tell=lambda text: print(text, file=sys.stderr),
+    )
+    if as_json:
+        print_json(done)
+    else:
+        print(f"{done['package']} {done['version']} on Python {done['python']}: {done['executable']}")
+
+
+def _row(one: Installable) -> list[str]:
+    e = one.entry
+    status = "installed" if one.ready else f"syncline connectors install {e.name}"
+    return [e.name, "source", status, f"{e.title} ({e.package} {e.version}, {e.licence}; type: airbyte)"]
 
 
 @app.command()

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from syncline.testing.postgres_server import PostgresServer
 
 __all__ = ["demo"]
 
@@ -64,8 +67,23 @@ UPDATE erp_cust_az12 SET credit_limit = 0, updated_at = now() WHERE cid LIKE '%7
 INSERT INTO erp_loc_a101 (cid, cntry) VALUES ('NAS99999999', 'Deutschland');
 """
 
+#: Some 1,200 transactions, a few milliseconds apart: what an application does while it is being replicated.
+_LIVE = """
+DO $$
+BEGIN
+  FOR i IN 1..1200 LOOP
+    UPDATE orders SET quantity = quantity + 1, updated_at = now() WHERE order_id IN (i * 37, i * 91);
+    INSERT INTO orders (order_id, cid, product_id, quantity, amount, ordered_at)
+    VALUES (600000 + i, 'NAS00000002', 'P2', 1, i / 7.0, now());
+    DELETE FROM orders WHERE order_id = i * 53;
+    COMMIT;
+    PERFORM pg_sleep(0.004);
+  END LOOP;
+END $$
+"""
+
 _PROJECT = """\
-# The demo's project: one source, two destinations. The password comes from the environment.
+# The demo's project: one database, read in two ways, and three destinations. The password comes from the environment.
 sources:
   erp:
     type: postgres
@@ -77,7 +95,25 @@ sources:
       password: ${{ERP_PASSWORD}}
       schemas: ["public"]
 
+  erp_log:
+    type: postgres
+    config:
+      host: 127.0.0.1
+      port: {port}
+      database: erp
+      username: postgres
+      password: ${{ERP_PASSWORD}}
+      replication_method: CDC
+
 destinations:
+  replica:
+    type: postgres
+    config:
+      host: 127.0.0.1
+      port: {port}
+      database: replica
+      username: postgres
+      password: ${{ERP_PASSWORD}}
   lake:
     type: local
     config:
@@ -105,13 +141,18 @@ connections:
     destination: warehouse
     mode: incremental_deduped_history
     cursor_field: updated_at
+  erp-live:
+    source: erp_log
+    destination: replica
+    mode: incremental_deduped_history
 """
 
 
 def demo(
     folder: Annotated[Path, typer.Option("--dir", help="Where to leave lake and warehouse.")] = Path("demo-data"),
 ) -> None:
-    """Replicate a small ERP from an embedded Postgres into a Parquet lake and DuckDB, change it, go on, verify."""
+    """Replicate a small ERP from an embedded Postgres into a Parquet lake and DuckDB, change it, go on, verify; then
+    follow its log into another Postgres."""
     import os
     import shutil
 
@@ -128,11 +169,12 @@ def demo(
     marker.touch()
     project = folder / "erp.yaml"
     try:
-        server = start_postgres()
+        server = start_postgres(settings={"wal_level": "logical"})
     except PostgresUnavailableError as error:
         raise SynclineError(ErrorKind.CONFIG, str(error), hint="pip install 'syncline[demo]'") from error
     with server:
         server.create_database("erp")
+        server.create_database("replica")
         _say("A Postgres with a small ERP: 3 master tables and 500,000 orders")
         server.execute(_TABLES, dbname="erp")
         project.write_text(_PROJECT.format(port=server.port, folder=folder), encoding="utf-8")
@@ -141,23 +183,59 @@ def demo(
             "ERP_PASSWORD": str(server.params("erp")["password"]),
             "SYNCLINE_HOME": str(folder / "home"),
         }
-        _run("First sync: everything, into a Parquet lake and a DuckDB file", ["sync", str(project)], environment)
+        lake, warehouse = ("-c", "erp-to-lake"), ("-c", "erp-to-warehouse")
+        _say("First sync: everything, into a Parquet lake and a DuckDB file")
+        _run(["sync", str(project), *lake], environment)
+        _run(["sync", str(project), *warehouse], environment)
         _say("Meanwhile at the source: 10,000 orders updated, 5,000 new, 2,000 customers changed")
         server.execute(_CHANGES, dbname="erp")
-        _run("Second sync: only what changed", ["sync", str(project)], environment)
-        _run("Is the copy right? Compare both ends by content", ["verify", str(project)], environment)
+        _say("Second sync: only what changed")
+        _run(["sync", str(project), *lake], environment)
+        _run(["sync", str(project), *warehouse], environment)
+        _say("Is the copy right? Compare both ends by content")
+        _run(["verify", str(project), *lake], environment)
+        _run(["verify", str(project), *warehouse], environment)
+        _live(server, project, environment)
     _say(f"Done in {time.monotonic() - began:.0f} s. Look at {folder}/lake and {folder}/warehouse.duckdb. With yours:")
     print("  1. syncline init my.yaml                  writes a project file: fill in your database")
     print("  2. syncline check my.yaml                 says what is missing, in your server's own terms")
     print("  3. syncline sync my.yaml && syncline verify my.yaml")
 
 
+def _live(server: PostgresServer, project: Path, environment: dict[str, str]) -> None:
+    """Change data capture: copy into another Postgres, then follow the log while the source is written to."""
+    import signal
+    import threading
+
+    live = ("-c", "erp-live")
+    _say("The same database by its log: copied into another Postgres ...")
+    _run(["sync", str(project), *live], environment)
+    _say("... and followed while an application writes some 100 transactions a second")
+    print(f"$ syncline sync {project} -c erp-live --follow &", flush=True)
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "syncline", "sync", str(project), *live, "--follow"], env=environment
+    )
+    try:
+        application = threading.Thread(target=server.execute, args=(_LIVE,), kwargs={"dbname": "erp"})
+        application.start()
+        time.sleep(3)
+        _run(["lag", str(project), *live], environment)
+        _say("Is the copy right, while it is written to? Both ends are compared at one place of the log")
+        _run(["verify", str(project), *live], environment)
+        application.join()
+        _run(["lag", str(project), *live, "--max-seconds", "60"], environment)
+    finally:
+        follower.send_signal(signal.SIGTERM)
+        code = follower.wait(timeout=60)
+    if code != 0:
+        raise typer.Exit(code)
+
+
 def _say(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 
-def _run(title: str, arguments: list[str], environment: dict[str, str]) -> None:
-    _say(title)
+def _run(arguments: list[str], environment: dict[str, str]) -> None:
     print(f"$ syncline {' '.join(arguments)}", flush=True)
     code = subprocess.run([sys.executable, "-m", "syncline", *arguments], env=environment, check=False).returncode
     if code != 0:

@@ -8,7 +8,22 @@ import sys
 import typer
 
 from syncline import __version__
-from syncline.cli import check, connectors, demo, discover, init, schema, state, sync, verify
+from syncline.cli import (
+    check,
+    connectors,
+    demo,
+    discover,
+    init,
+    jobs,
+    lag,
+    logs,
+    schema,
+    secrets,
+    server,
+    state,
+    sync,
+    verify,
+)
 from syncline.cli.output import fail_with
 
 __all__ = ["app", "main"]
@@ -29,7 +44,14 @@ app.command("discover")(discover.discover)
 app.command("sync")(sync.sync)
 app.command("verify")(verify.verify)
 app.add_typer(state.app, name="state")
+app.command("lag")(lag.lag)
+app.command("forget")(lag.forget)
 app.add_typer(connectors.app, name="connectors")
+app.command("server")(server.server)
+app.add_typer(jobs.connections_app, name="connections")
+app.add_typer(jobs.app, name="jobs")
+app.command("logs")(logs.logs)
+app.add_typer(secrets.app, name="secrets")
 app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)
 

@@ -7,10 +7,16 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ConnectionOption", "FileArgument", "JsonOption"]
+__all__ = ["ConnectionOption", "FileArgument", "JsonOption", "UrlOption"]
 
 FileArgument = Annotated[Path, typer.Argument(help="The project file (YAML).", metavar="FILE")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ConnectionOption = Annotated[
     str | None, typer.Option("--connection", "-c", help="One connection of the file (default: all).", metavar="NAME")
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url", help="The server's address (SYNCLINE_URL; default http://127.0.0.1:8000).", show_default=False
+    ),
 ]

@@ -6,12 +6,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from syncline.cli.output import human_bytes, human_seconds
-from syncline.engine.events import Event, Log, Progress, StreamFinished, StreamPlanned
+from syncline.engine.events import Event, Log, LogProgress, Progress, StreamFinished, StreamPlanned
 from syncline.engine.ports import EventSink
 
 __all__ = ["make_progress"]
+
+#: Key of the log's own line among the streams' bars.
+_LOG = "\0log"
 
 
 @contextmanager
@@ -44,6 +48,16 @@ def _planned_line(event: StreamPlanned) -> str:
     )
 
 
+def _lag_line(event: LogProgress) -> str:
+    behind = f", {human_bytes(event.lag_bytes)} behind" if event.lag_bytes else ""
+    spool = f", {human_bytes(event.spool_bytes)} in the spool" if event.spool_bytes > 1 << 20 else ""
+    catching = f"; catching up: {', '.join(event.catching_up)}" if event.catching_up else ""
+    return (
+        f"lag {event.lag_seconds:.1f} s{behind}; {event.rows:,} changes/s; "
+        f"the source keeps {human_bytes(event.retained_bytes)} for us{spool}{catching}"
+    )
+
+
 def _is_told(event: Log, debug: bool) -> bool:
     """Errors are not: the command says them once, at its end, with the next step."""
     return event.level in ("INFO", "WARN") or (event.level == "DEBUG" and debug)
@@ -58,7 +72,8 @@ class _Lines:
         self._connection, self._debug = connection, debug
         self._rows: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
-        self._last = time.monotonic()
+        self._last = self._lag_told = time.monotonic()
+        self._changes = 0
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StreamPlanned):
@@ -70,6 +85,12 @@ class _Lines:
                 self._last = time.monotonic()
                 for stream, rows in self._rows.items():
                     self._say("INFO", f"{stream}: {rows:,} rows, {human_bytes(self._bytes[stream])} so far")
+        elif isinstance(event, LogProgress):
+            self._changes += event.rows
+            if (passed := time.monotonic() - self._lag_told) >= self.EVERY_SECONDS:
+                self._lag_told = time.monotonic()
+                self._say("INFO", _lag_line(replace(event, rows=round(self._changes / passed))))
+                self._changes = 0
         elif isinstance(event, StreamFinished):
             self._rows.pop(event.stream, None)
             self._say("ERROR" if event.status == "failed" else "INFO", _finished_line(event))
@@ -120,6 +141,10 @@ def _bars(connection: str, debug: bool) -> Iterator[EventSink]:
                 eta = f" ETA {human_seconds(left)}" if left > 1 else ""
             counts = f"{int(known[0]):,} rows {human_bytes(known[1])} {human_bytes(rate)}/s{eta}"
             bars.update(ids[event.stream], completed=known[0], counts=counts)
+        elif isinstance(event, LogProgress):
+            if _LOG not in ids:
+                ids[_LOG] = bars.add_task("changes", total=None, counts="")
+            bars.update(ids[_LOG], counts=_lag_line(event))
         elif isinstance(event, StreamFinished):
             if event.stream in ids:
                 bars.remove_task(ids.pop(event.stream))

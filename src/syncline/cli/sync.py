@@ -19,9 +19,12 @@ def sync(
     connection: ConnectionOption = None,
     as_json: JsonOption = False,
     attempts: Annotated[int, typer.Option(min=1, max=20, help="Tries for errors that may pass by themselves.")] = 3,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on applying the changes of the source's log until stopped (Ctrl-C).")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print traces of defects.")] = False,
 ) -> None:
-    """Run the connections of a file once: read what is new, commit it, say what was done."""
+    """Run the connections of a file once: read what is new, commit it, say what was done. Or follow a log."""
     from syncline.cli.output import print_json
     from syncline.cli.progress import make_progress
     from syncline.jobs.launcher import InProcessLauncher, Launcher, ProcessLauncher
@@ -31,12 +34,14 @@ def sync(
 
     settings = load_settings()
     chosen = load_project(file).only(connection)
+    if follow and len(chosen) > 1:
+        raise typer.BadParameter("several connections cannot be followed by one command: choose one by --connection")
     # One connection runs in this process; several get a process each: what kills one leaves the others alone.
     launcher: Launcher = InProcessLauncher() if len(chosen) == 1 else ProcessLauncher()
     outcomes = []
     for item in chosen:
         with make_progress(item.name, quiet=as_json, debug=debug) as emit:
-            outcome = sync_connection(item, settings, launcher, emit, max_attempts=attempts)
+            outcome = sync_connection(item, settings, launcher, emit, follow=follow, max_attempts=attempts)
         outcomes.append(outcome)
         if not as_json:
             _report(outcome)

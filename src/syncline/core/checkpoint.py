@@ -133,6 +133,8 @@ class StreamTarget:
     metadata
     columns with one value for the whole plan, as text (name -> Postgres/DuckDB/ISO text), for relayed bytes that do not
     carry them. ``dialect`` is the stream's, ``source_namespace`` rules live in the destination's configuration.
+    ``deletes`` says what a deletion in the source's log does in MERGE: ``hard`` removes the row, ``soft`` keeps it and
+    sets ``_syncline_deleted_at``.
     """
 
     connection: str
@@ -146,6 +148,7 @@ class StreamTarget:
     cursor_field: str | None = None
     dedupe: bool = False
     dialect: str | None = None
+    deletes: str = "hard"
     constants: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -162,6 +165,7 @@ class StreamTarget:
             "cursor_field": self.cursor_field,
             "dedupe": self.dedupe,
             "dialect": self.dialect,
+            "deletes": self.deletes,
             "constants": dict(self.constants),
             "options": dict(self.options),
         }
@@ -180,6 +184,7 @@ class StreamTarget:
             cursor_field=data["cursor_field"],
             dedupe=data["dedupe"],
             dialect=data["dialect"],
+            deletes=data.get("deletes", "hard"),
             constants=data["constants"],
             options=data["options"],
         )

@@ -1,8 +1,9 @@
 """Named places to fail: a process kills itself there when a test asks for it.
 
 ``SYNCLINE_FAILPOINT=name`` or ``name:n`` sends SIGKILL to this process at the n-th passing (first by default) of
-:func:`failpoint` with that name. Without the variable a call costs one dictionary look-up. The closed list below is the
-life of a batch, in order; tests walk it, and an unknown name is an error so that no test passes by misspelling.
+:func:`failpoint` with that name. Without the variable a call costs one dictionary look-up. The closed lists below are
+the life of a batch of a plan and of a flush of the log, in order; tests walk them, and an unknown name is an error so
+that no test passes by misspelling.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import os
 import signal
 
-__all__ = ["FAILPOINTS", "failpoint"]
+__all__ = ["FAILPOINTS", "LOG_STEPS", "PLAN_STEPS", "failpoint"]
 
-FAILPOINTS: tuple[str, ...] = (
+PLAN_STEPS: tuple[str, ...] = (
     "fence.before",  # nothing of this attempt is at the destination yet
     "fence.after",  # token taken
     "plan.made",  # the source has planned, the ledger does not know
@@ -32,6 +33,21 @@ FAILPOINTS: tuple[str, ...] = (
     "publish.after",  # visible, clean-up not done
     "finish.after",  # the stream's last commit is done
 )
+
+LOG_STEPS: tuple[str, ...] = (
+    "log.opened",  # slot and publication exist, nothing is received
+    "log.received",  # a stretch of the log is in the spool, not yet durable
+    "log.synced",  # the spool is durable, the source does not know
+    "log.confirmed",  # the source was told that it may forget
+    "log.read",  # a slice is decoded, nothing of it is at the destination
+    "apply.inside",  # changes lie in the destination's open transaction
+    "apply.committed",  # the flush is visible, the global position is not yet moved
+    "apply.position",  # the global position is committed, the source is not told
+    "join.before",  # a stream has caught up with the others, the ledger does not say so
+    "join.after",  # it flows with the others
+)
+
+FAILPOINTS = (*PLAN_STEPS, *LOG_STEPS)
 
 _hits: dict[str, int] = {}
 

@@ -11,6 +11,7 @@ __all__ = [
     "AttemptStarted",
     "Event",
     "Log",
+    "LogProgress",
     "PartitionCommitted",
     "Progress",
     "StreamFinished",
@@ -100,3 +101,20 @@ class Log(Event):
     level: str
     message: str
     stream: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogProgress(Event):
+    """Where the log's changes stand, about once a second. ``rows`` changes applied since the last event; ``position``
+    and ``end`` (of the source's log) are LSNs; ``lag_seconds`` is 0.0 when nothing waits. ``retained_bytes`` is what
+    the source keeps for us, ``spool_bytes`` what we keep, ``slot`` the slot's state in the source's word."""
+
+    rows: int
+    position: int
+    end: int
+    lag_bytes: int
+    lag_seconds: float
+    retained_bytes: int
+    spool_bytes: int
+    slot: str
+    catching_up: list[str]

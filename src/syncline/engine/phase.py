@@ -30,8 +30,9 @@ class Step:
     note: str = ""
 
 
-def next_step(mode: SyncMode, checkpoint: StreamCheckpoint, schema: StreamSchema) -> Step:
-    """Decide for one stream at the start of an attempt. ``schema`` is the one that would be written now.
+def next_step(mode: SyncMode, checkpoint: StreamCheckpoint, schema: StreamSchema, *, retain: bool = False) -> Step:
+    """Decide for one stream at the start of an attempt. ``schema`` is the one that would be written now. ``retain``: a
+    whole copy of an incremental stream does not replace what is there, but is merged into it, or added.
 
     An unfinished plan is resumed when it can be: its partitions are still meaningful and, for a generation not yet
     visible, the columns are the same. Otherwise a hidden generation is thrown away and planned anew, which loses
@@ -47,10 +48,10 @@ def next_step(mode: SyncMode, checkpoint: StreamCheckpoint, schema: StreamSchema
             return _because(started_over, "a table without a key starts over: its exported snapshot ended with the run")
         if checkpoint.write is WriteMode.REPLACE and checkpoint.schema != schema:
             return _because(started_over, "the columns changed while the snapshot was unfinished, so it starts over")
-        if _write_for(mode, checkpoint) is checkpoint.write:
+        if _write_for(mode, checkpoint, retain) is checkpoint.write:
             return Step(kind=StepKind.RESUME, write=checkpoint.write, generation=checkpoint.generation)
-        return _because(_fresh(mode, checkpoint), "the sync mode changed while a plan was unfinished")
-    return _fresh(mode, checkpoint)
+        return _because(_fresh(mode, checkpoint, retain), "the sync mode changed while a plan was unfinished")
+    return _fresh(mode, checkpoint, retain)
 
 
 def _because(step: Step, note: str) -> Step:
@@ -61,7 +62,7 @@ def _fresh_kind(mode: SyncMode, checkpoint: StreamCheckpoint) -> StepKind:
     return StepKind.INCREMENT if mode.incremental and checkpoint.position is not None else StepKind.SNAPSHOT
 
 
-def _write_for(mode: SyncMode, checkpoint: StreamCheckpoint) -> WriteMode:
+def _write_for(mode: SyncMode, checkpoint: StreamCheckpoint, retain: bool) -> WriteMode:
     if mode is SyncMode.FULL_REFRESH_APPEND:
         return WriteMode.APPEND
     if not mode.incremental:
@@ -72,13 +73,15 @@ def _write_for(mode: SyncMode, checkpoint: StreamCheckpoint) -> WriteMode:
         return checkpoint.write
     # The first load in append mode adds to what is there; after a reset the stream is copied anew and swapped in, so
     # that no row is there twice.
-    if mode is SyncMode.INCREMENTAL_APPEND and checkpoint.generation == 0:
+    if mode is SyncMode.INCREMENTAL_APPEND and (checkpoint.generation == 0 or retain):
         return WriteMode.APPEND
+    if mode is SyncMode.INCREMENTAL_DEDUPED_HISTORY and retain and checkpoint.generation > 0:
+        return WriteMode.MERGE
     return WriteMode.REPLACE
 
 
-def _fresh(mode: SyncMode, checkpoint: StreamCheckpoint) -> Step:
-    write = _write_for(mode, checkpoint)
+def _fresh(mode: SyncMode, checkpoint: StreamCheckpoint, retain: bool) -> Step:
+    write = _write_for(mode, checkpoint, retain)
     kind = _fresh_kind(mode, checkpoint)
     generation = checkpoint.generation if kind is StepKind.INCREMENT else checkpoint.generation + 1
     return Step(kind=kind, write=write, generation=generation)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import SelectedStream, WriteMode
 from syncline.engine.events import Log
+from syncline.engine.log_stream import has_log
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import target_for
@@ -29,8 +30,9 @@ def look_first(
     if not new:
         return {}
     names = {str(s.name) for s in new}
+    logged = has_log(source)
     targets = [
-        target_for(spec, s, write=WriteMode.REPLACE, generation=1, sync_id=spec.sync_id)
+        target_for(spec, s, write=WriteMode.REPLACE, generation=1, sync_id=spec.sync_id, logged=logged)
         for s in selection  # all of them: two streams may want one table
     ]
     findings = [*source.check(new), *destination.check(targets)]

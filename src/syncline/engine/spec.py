@@ -8,8 +8,8 @@ from datetime import date, datetime
 from typing import Any
 
 from syncline.core.stream import StreamName
-from syncline.engine.normalize import MetadataColumns
 from syncline.engine.selection import StreamChoice
+from syncline.sdk.metadata import MetadataColumns
 from syncline.sdk.reference import ConnectorReference
 
 __all__ = ["AttemptSpec"]
@@ -19,7 +19,10 @@ __all__ = ["AttemptSpec"]
 class AttemptSpec:
     """``streams`` are the connection's choices (None: all streams, by ``default_mode``). ``sync_date`` is the UTC date
     on which the job started and ``started_at`` when this attempt did. ``completed`` names streams that an earlier
-    attempt of the same job finished. Secrets stay references."""
+    attempt of the same job finished. ``deletes`` (``hard`` or ``soft``) is what a deletion in the source's log does in
+    deduped modes. ``follow``: the changes of the log are applied as they come until the attempt is told to stop;
+    otherwise up to ``until`` (an LSN; None: the log's end as of now). ``retain``: whole copies of
+    incremental streams are merged into what is there (a refresh that keeps the old data). Secrets stay references."""
 
     connection: str
     source: ConnectorReference
@@ -34,6 +37,10 @@ class AttemptSpec:
     concurrency: int = 2
     metadata: MetadataColumns = MetadataColumns.SYNCLINE
     completed: tuple[StreamName, ...] = ()
+    deletes: str = "hard"
+    follow: bool = False
+    until: int | None = None
+    retain: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -50,6 +57,10 @@ class AttemptSpec:
             "concurrency": self.concurrency,
             "metadata": self.metadata.value,
             "completed": [n.to_json() for n in self.completed],
+            "deletes": self.deletes,
+            "follow": self.follow,
+            "until": self.until,
+            "retain": self.retain,
         }
 
     @classmethod
@@ -69,4 +80,8 @@ class AttemptSpec:
             concurrency=data["concurrency"],
             metadata=MetadataColumns(data["metadata"]),
             completed=tuple(StreamName.from_json(n) for n in data["completed"]),
+            deletes=data.get("deletes", "hard"),
+            follow=data.get("follow", False),
+            until=data.get("until"),
+            retain=data.get("retain", False),
         )

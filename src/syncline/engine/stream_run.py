@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from syncline.core.change import LogPosition
 from syncline.core.checkpoint import LedgerEntry, Phase, Staged, StreamCheckpoint, StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.failpoints import failpoint
@@ -15,22 +16,32 @@ from syncline.core.partition import Partition, ReadPlan
 from syncline.core.schema import StreamSchema
 from syncline.core.stream import SelectedStream, WriteMode
 from syncline.engine.events import Log, PartitionCommitted, StreamPlanned
-from syncline.engine.normalize import metadata_constants, metadata_fields
+from syncline.engine.log_stream import LogStream, change_columns
 from syncline.engine.phase import StepKind, next_step
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.task import PartitionTask, TaskOutcome
 from syncline.sdk.destination import Destination
+from syncline.sdk.metadata import metadata_constants, metadata_fields
 from syncline.sdk.source import Source
 
 __all__ = ["StreamRun", "target_for"]
 
 
 def target_for(
-    spec: AttemptSpec, selected: SelectedStream, *, write: WriteMode, generation: int, sync_id: str
+    spec: AttemptSpec,
+    selected: SelectedStream,
+    *,
+    write: WriteMode,
+    generation: int,
+    sync_id: str,
+    logged: bool = False,
+    lsn: int | None = None,
 ) -> StreamTarget:
-    """The destination's view of a selected stream for one plan, metadata columns included."""
-    schema = selected.stream.schema.extended(*metadata_fields(spec.metadata))
+    """The destination's view of a selected stream for one plan, metadata columns included. ``logged``: a log continues
+    the source's incremental streams; ``lsn``: where in it the plan's snapshot was begun."""
+    changes = change_columns(selected, logged=logged, deletes=spec.deletes)
+    schema = selected.stream.schema.extended(*metadata_fields(spec.metadata, changes))
     if len(set(schema.names)) != len(schema.names):
         raise SynclineError(
             ErrorKind.SCHEMA,
@@ -38,8 +49,17 @@ def target_for(
             hint="set metadata_columns to another style, or leave the column out",
             where={"stream": str(selected.name)},
         )
-    constants = metadata_constants(spec.metadata, extracted_at=spec.started_at, sync_id=sync_id, generation=generation)
+    constants = metadata_constants(
+        spec.metadata,
+        extracted_at=spec.started_at,
+        sync_id=sync_id,
+        generation=generation,
+        changes=changes,
+        lsn=lsn,
+    )
     options: dict[str, object] = {} if constants is not None else {"raw": False}
+    if lsn is not None:
+        options["lsn"] = lsn
     return StreamTarget(
         connection=spec.connection,
         stream=selected.name,
@@ -52,6 +72,7 @@ def target_for(
         cursor_field=selected.cursor_field,
         dedupe=write is WriteMode.REPLACE and selected.sync_mode.deduped,
         dialect=selected.stream.dialect,
+        deletes=spec.deletes,
         constants=constants or {},
         options=options,
     )
@@ -65,8 +86,17 @@ class StreamRun:
     """
 
     def __init__(
-        self, spec: AttemptSpec, selected: SelectedStream, source: Source, destination: Destination, emit: EventSink
+        self,
+        spec: AttemptSpec,
+        selected: SelectedStream,
+        source: Source,
+        destination: Destination,
+        emit: EventSink,
+        *,
+        logged: bool = False,
     ) -> None:
+        #: a log continues this stream once its copy is whole
+        self.logged = logged and selected.sync_mode.incremental
         self.selected = selected
         self.name = str(selected.name)
         self.finished = False
@@ -83,6 +113,11 @@ class StreamRun:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._began
+
+    @property
+    def needs_log_from(self) -> int | None:
+        """The LSN from which the log goes on with what is being copied; None when nothing is."""
+        return None if self._plan is None else self._plan.end.get("lsn")
 
     def start(self) -> None:
         """Fence, plan, commit the plan, prepare. Afterwards :meth:`next_task` gives the work; it may be none at all."""
@@ -132,25 +167,33 @@ class StreamRun:
             self._finish()
 
     def _make_plan(self) -> None:
-        target = target_for(self._spec, self.selected, write=WriteMode.APPEND, generation=0, sync_id="")
-        step = next_step(self.selected.sync_mode, self._checkpoint, target.schema)
+        target = self._aim(WriteMode.APPEND, generation=0, sync_id="")
+        self._forget_other_method()
+        step = next_step(self.selected.sync_mode, self._checkpoint, target.schema, retain=self._spec.retain)
+        if self.logged and step.kind is StepKind.INCREMENT:
+            self.finished = True  # the log goes on where it was
+            return
         if step.note:
             self._emit(Log(level="INFO", stream=self.name, message=step.note))
         resumed = step.kind is StepKind.RESUME
         sync_id = self._checkpoint.sync_id if resumed else self._spec.sync_id
-        self._target = target_for(
-            self._spec, self.selected, write=step.write, generation=step.generation, sync_id=sync_id
-        )
+        changes: Mapping[str, object] = {"schema": target.schema}
         if resumed:
             assert self._checkpoint.plan is not None
             self._plan = self._checkpoint.plan
-            changes: Mapping[str, object] = {"schema": target.schema}
         else:
             if step.kind is StepKind.SNAPSHOT:
                 self._plan = self._source.snapshot(self.selected)
             else:
                 assert self._checkpoint.position is not None
                 self._plan = self._source.read_since(self.selected, self._checkpoint.position)
+        self._target = self._aim(
+            step.write,
+            generation=step.generation,
+            sync_id=sync_id,
+            lsn=self._plan.end.get("lsn") if self.logged else None,
+        )
+        if not resumed:
             failpoint("plan.made")
             if self._nothing_new(step.kind, target.schema):
                 return
@@ -178,6 +221,50 @@ class StreamRun:
             )
         )
 
+    def _aim(self, write: WriteMode, *, generation: int, sync_id: str, lsn: int | None = None) -> StreamTarget:
+        return target_for(
+            self._spec,
+            self.selected,
+            write=write,
+            generation=generation,
+            sync_id=sync_id,
+            logged=self.logged,
+            lsn=lsn,
+        )
+
+    def _forget_other_method(self) -> None:
+        """A cursor's position means nothing to a log, and the other way round: then the stream is copied anew."""
+        known = self._checkpoint
+        if known.plan is not None and ("lsn" in known.plan.end) != self.logged and self.selected.sync_mode.incremental:
+            known = replace(known, phase=Phase.IDLE, plan=None, write=None, done=frozenset())
+        if known.position is not None and ("lsn" in known.position) != self.logged:
+            note = "changes were found in another way before, so the stream is copied anew"
+            self._emit(Log(level="INFO", stream=self.name, message=note))
+            known = replace(known, position=None)
+        self._checkpoint = known
+
+    def log_stream(self) -> LogStream:
+        """What the log needs to go on with this stream, once :attr:`finished`."""
+        known = self._checkpoint
+        assert known.position is not None
+        assert known.schema is not None
+        write = WriteMode.MERGE if self.selected.sync_mode.deduped else WriteMode.APPEND
+        target = self._aim(write, generation=known.generation, sync_id=self._spec.sync_id)
+        own = self.selected.stream.schema.names
+        metadata = tuple(f for f in target.schema.fields if f.name not in own)
+        names = {f.name for f in metadata}
+        return LogStream(
+            selected=self.selected,
+            token=self._token,
+            checkpoint=known,
+            # Nothing is constant in changes: each row carries its own metadata.
+            target=replace(target, schema=known.schema, constants={}),
+            columns=StreamSchema(fields=tuple(f for f in known.schema.fields if f.name not in names)),
+            metadata=metadata,
+            position=LogPosition.from_json(known.position),
+            joined=bool(known.position.get("joined")),
+        )
+
     def _nothing_new(self, kind: StepKind, schema: StreamSchema) -> bool:
         """An increment without partitions needs no plan and no publishing: at most the position moves."""
         assert self._plan is not None
@@ -200,7 +287,6 @@ class StreamRun:
             partition=partition,
             target=self._target,
             token=self._token,
-            metadata=self._spec.metadata,
             extracted_at=self._spec.started_at,
             concurrency=self._spec.concurrency,
         )

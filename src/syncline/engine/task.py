@@ -22,9 +22,9 @@ from syncline.core.failpoints import failpoint
 from syncline.core.partition import Partition
 from syncline.core.stream import SelectedStream
 from syncline.engine.byte_queue import ByteQueue
-from syncline.engine.normalize import MetadataColumns, Normalizer
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import Destination, Writer, WritesRaw
+from syncline.sdk.metadata import Normalizer
 from syncline.sdk.reference import ConnectorReference, open_destination, open_source
 from syncline.sdk.source import RawFormat, ReadsRaw, Source
 
@@ -49,7 +49,6 @@ class PartitionTask:
     partition: Partition
     target: StreamTarget
     token: int
-    metadata: MetadataColumns
     extracted_at: datetime
     concurrency: int
 
@@ -62,7 +61,6 @@ class PartitionTask:
             "partition": self.partition.to_json(),
             "target": self.target.to_json(),
             "token": self.token,
-            "metadata": self.metadata.value,
             "extracted_at": self.extracted_at.isoformat(),
             "concurrency": self.concurrency,
         }
@@ -77,7 +75,6 @@ class PartitionTask:
             partition=Partition.from_json(data["partition"]),
             target=StreamTarget.from_json(data["target"]),
             token=data["token"],
-            metadata=MetadataColumns(data["metadata"]),
             extracted_at=datetime.fromisoformat(data["extracted_at"]),
             concurrency=data["concurrency"],
         )
@@ -193,12 +190,14 @@ def _run(task: PartitionTask, counts: _Counts) -> Staged:
 
 def _convey(task: PartitionTask, source: Source, destination: Destination, counts: _Counts) -> Staged:
     """Read in a second thread, write in this one, at most QUEUE_BYTES between them."""
+    own = set(task.selected.stream.schema.names)
     normalize = Normalizer(
         task.target.schema,
-        task.metadata,
+        [f for f in task.target.schema.fields if f.name not in own],
         extracted_at=task.extracted_at,
         sync_id=task.target.sync_id,
         generation=task.target.generation,
+        lsn=task.target.options.get("lsn"),
     )
     queue = ByteQueue(QUEUE_BYTES)
     reader = threading.Thread(

@@ -4,7 +4,12 @@ Started by the process launcher."""
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from syncline.engine.events import Event
@@ -14,20 +19,59 @@ from syncline.engine.spec import AttemptSpec
 from syncline.engine.sync import AttemptResult, run_attempt
 from syncline.jobs.journal import Journal
 
-__all__ = ["main", "run_here"]
+__all__ = ["GRACE_SECONDS", "main", "run_here"]
+
+#: How long an attempt that was told to stop may take for it. Orchestrators kill after 30 s by default.
+GRACE_SECONDS = 25.0
 
 
 def run_here(spec: AttemptSpec, journal: Journal, emit: EventSink | None = None) -> AttemptResult:
-    """Run the attempt in this process; events go to the journal and to ``emit``."""
+    """Run the attempt in this process; events go to the journal and to ``emit``. An attempt that follows a log ends
+    gracefully on SIGTERM or SIGINT: after the flush that is under way."""
 
     def tell(event: Event) -> None:
         journal.emit(event)
         if emit is not None:
             emit(event)
 
-    result = run_attempt(spec, tell, LocalExecutor)
+    with _stop_on_signal(wanted=spec.follow) as stop:
+        result = run_attempt(spec, tell, LocalExecutor, stop)
     journal.write_result(result.to_json())
     return result
+
+
+@contextmanager
+def _stop_on_signal(*, wanted: bool) -> Iterator[threading.Event]:
+    """An event that the first SIGTERM or SIGINT sets; the second one ends the process as usual. One that cannot end by
+    itself (a thread waits for a server that is neither there nor gone) is ended after :data:`GRACE_SECONDS`: whatever
+    dies here goes on from its last commit."""
+    stop = threading.Event()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def ask(number: int, _: object) -> None:
+        stop.set()
+        restore()
+        last = threading.Timer(GRACE_SECONDS, os._exit, (128 + number,))
+        last.daemon = True
+        last.start()
+        timers.append(last)
+
+    timers: list[threading.Timer] = []
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        restore()
+        for timer in timers:
+            timer.cancel()
 
 
 def main(arguments: list[str]) -> int:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from syncline.engine import events
 from syncline.engine.events import Event, Progress
 
-__all__ = ["Journal", "read_journal"]
+__all__ = ["Journal", "JournalTail", "event_of", "read_journal"]
 
 
 class Journal:
@@ -37,10 +38,14 @@ class Journal:
             os.fsync(self._file)
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """The last line: what :func:`read_journal` gives as ``{"event": "Result", …}``."""
+        """What :func:`read_journal` gives as ``{"event": "Result", …}``; no event comes after it."""
+        self.write_line({"event": "Result", "result": result})
+
+    def write_line(self, line: dict[str, Any]) -> None:
+        """A line that is no event of the engine, durable when this returns."""
         with self._lock:
             self._flush_progress()
-            self._write({"event": "Result", "result": result})
+            self._write(line)
             os.fsync(self._file)
 
     def close(self) -> None:
@@ -71,6 +76,45 @@ class Journal:
 
     def _write(self, data: dict[str, Any]) -> None:
         os.write(self._file, (json.dumps(data, separators=(",", ":")) + "\n").encode())
+
+
+class JournalTail:
+    """Reads a journal as it grows, from an offset on; each byte once. Used by one thread at a time."""
+
+    #: At most this much is read in one go, so that a long journal does not fill the reader's memory.
+    CHUNK_BYTES = 1 << 20
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        #: behind the last line that was given out; where another reader goes on
+        self.offset = offset
+
+    def read(self) -> list[tuple[int, dict[str, Any]]]:
+        """The complete lines that came since, each with the offset at which it begins, at most some 1 MiB of them;
+        empty when there are none. A line that is being written is left for the next time."""
+        try:
+            if self.path.stat().st_size <= self.offset:
+                return []
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                chunk = file.read(self.CHUNK_BYTES)
+                if b"\n" not in chunk:
+                    chunk += file.readline()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in chunk[: chunk.rfind(b"\n") + 1].splitlines(keepends=True):
+            found.append((self.offset, json.loads(line)))
+            self.offset += len(line)
+        return found
+
+
+def event_of(line: dict[str, Any]) -> Event | None:
+    """The engine's event of a line; None for lines that are none, or of an event that this version does not know."""
+    kind = getattr(events, line["event"], None)
+    if not (isinstance(kind, type) and issubclass(kind, Event)):
+        return None
+    return kind(**{k: v for k, v in line.items() if k != "event"})
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:

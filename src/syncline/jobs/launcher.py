@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from syncline.core.errors import ErrorKind, SynclineError
-from syncline.engine import events
-from syncline.engine.events import Event
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.sync import AttemptResult
 from syncline.jobs.attempt import run_here
-from syncline.jobs.journal import Journal, read_journal
+from syncline.jobs.journal import Journal, JournalTail, event_of
 
-__all__ = ["InProcessLauncher", "Launcher", "ProcessLauncher"]
+__all__ = ["InProcessLauncher", "Launcher", "ProcessLauncher", "died"]
 
 
 class Launcher(Protocol):
@@ -56,12 +54,14 @@ class ProcessLauncher:
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
-        seen = 0
+        tail = JournalTail(journal_path)
+        result: AttemptResult | None = None
         try:
             _hand_over(spec, child)
             while True:
                 running = child.poll() is None
-                seen += _forward(journal_path, seen, emit)
+                while lines := tail.read():
+                    result = _forward(lines, emit) or result
                 if not running:
                     break
                 time.sleep(self.POLL_SECONDS)
@@ -69,7 +69,9 @@ class ProcessLauncher:
             os.killpg(child.pid, signal.SIGTERM)
             child.wait()
             raise
-        return _result(journal_path, child.returncode)
+        if result is None:
+            raise died(child.returncode)
+        return result
 
 
 def _hand_over(spec: AttemptSpec, child: subprocess.Popen[bytes]) -> None:
@@ -81,32 +83,27 @@ def _hand_over(spec: AttemptSpec, child: subprocess.Popen[bytes]) -> None:
         pipe.write(json.dumps(spec.to_json()).encode())
 
 
-def _forward(path: Path, seen: int, emit: EventSink) -> int:
-    """Give the lines after the first ``seen`` to ``emit``; returns how many they were."""
-    if not path.exists():
-        return 0
-    new = list(read_journal(path))[seen:]
-    for line in new:
-        event = _event(line)
-        if event is not None:
-            emit(event)
-    return len(new)
-
-
-def _event(line: dict[str, Any]) -> Event | None:
-    kind = getattr(events, line["event"], None)
-    if kind is None:
-        return None
-    return kind(**{k: v for k, v in line.items() if k != "event"})  # type: ignore[no-any-return]
-
-
-def _result(path: Path, code: int) -> AttemptResult:
-    lines = list(read_journal(path)) if path.exists() else []
-    for line in reversed(lines):
+def _forward(lines: list[tuple[int, dict[str, Any]]], emit: EventSink) -> AttemptResult | None:
+    """Give the events to ``emit``; returns the result when it is among the lines."""
+    result = None
+    for _, line in lines:
         if line["event"] == "Result":
-            return AttemptResult.from_json(line["result"])
-    how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            result = AttemptResult.from_json(line["result"])
+        elif (event := event_of(line)) is not None:
+            emit(event)
+    return result
+
+
+def died(code: int | None) -> SynclineError:
+    """What to say of an attempt whose process ended without a result. ``code``: its exit code, negative for a signal,
+    None when nobody could see it."""
     hint = "run again: it goes on where it was"
+    if code is None:
+        how = "and nobody saw how"
+    elif code < 0:
+        how = f"by signal {signal.Signals(-code).name}"
+    else:
+        how = f"with exit code {code}"
     if code == -signal.SIGKILL:
         hint = "if nobody killed it, the system was out of memory (see dmesg): lower concurrency; " + hint
-    raise SynclineError(ErrorKind.TRANSIENT, f"the attempt's process ended {how} before it could report", hint=hint)
+    return SynclineError(ErrorKind.TRANSIENT, f"the attempt's process ended {how} before it could report", hint=hint)

@@ -1,4 +1,5 @@
-"""References to secrets and settings inside configuration: ``${NAME}``, ``${env:NAME}``, ``${file:/path}``.
+"""References to secrets and settings inside configuration: ``${NAME}``, ``${env:NAME}``, ``${file:/path}``,
+``${vault:path#key}``, ``${aws-sm:name#key}``.
 
 They stay as they are in plans, specs and files on disk and are resolved in the process that opens the connector, at the
 last moment. ``$${`` writes a literal ``${``. The placeholders of path formats (:data:`PLACEHOLDERS`) are not
@@ -9,13 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["PLACEHOLDERS", "PROVIDERS", "resolve"]
+__all__ = ["PLACEHOLDERS", "PROVIDERS", "is_reference", "literal", "references", "resolve"]
 
 #: Names that destinations fill in (Airbyte's path variables); never read from the environment.
 PLACEHOLDERS = frozenset(
@@ -56,8 +57,25 @@ def _from_file(path: str) -> str:
         ) from error
 
 
+def _from_vault(rest: str) -> str:
+    from syncline.sdk.secret_providers.vault import read_vault
+
+    return read_vault(rest)
+
+
+def _from_secrets_manager(rest: str) -> str:
+    from syncline.sdk.secret_providers.aws import read_secrets_manager
+
+    return read_secrets_manager(rest)
+
+
 #: Provider prefix -> function from the rest of the reference to its value.
-PROVIDERS: dict[str, Callable[[str], str]] = {"env": _from_environment, "file": _from_file}
+PROVIDERS: dict[str, Callable[[str], str]] = {
+    "env": _from_environment,
+    "file": _from_file,
+    "vault": _from_vault,
+    "aws-sm": _from_secrets_manager,
+}
 
 
 def resolve(value: Any, *, where: str = "") -> Any:
@@ -69,6 +87,49 @@ def resolve(value: Any, *, where: str = "") -> Any:
     if isinstance(value, str) and "${" in value:
         return _REFERENCE.sub(lambda m: _one(m, where), value)
     return value
+
+
+def is_reference(text: str) -> bool:
+    """Whether the whole text is one reference with a provider's prefix."""
+    match = _REFERENCE.fullmatch(text)
+    return match is not None and not match[1] and _has_prefix(match[2])
+
+
+def references(value: Any) -> Iterator[str]:
+    """What stands between the braces of every reference with a provider's prefix, anywhere in ``value`` (any JSON)."""
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from references(each)
+    elif isinstance(value, str):
+        yield from (match[2].strip() for match in _REFERENCE.finditer(value) if not match[1] and _has_prefix(match[2]))
+
+
+def literal(value: Any) -> Any:
+    """``value`` (any JSON) so that :func:`resolve` gives it back, but for references with a provider's prefix.
+
+    For configurations of clients that know nothing of ``${NAME}``: a password may hold those characters. An escaped
+    ``$${env:…}`` stays escaped."""
+    if isinstance(value, Mapping):
+        return {key: literal(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [literal(each) for each in value]
+    if isinstance(value, str) and "${" in value:
+        return _REFERENCE.sub(_escaped, value)
+    return value
+
+
+def _escaped(match: re.Match[str]) -> str:
+    if _has_prefix(match[2]) or (not match[1] and match[2].strip() in PLACEHOLDERS):
+        return match[0]
+    return "$" + match[0]
+
+
+def _has_prefix(inner: str) -> bool:
+    prefix, colon, _ = inner.strip().partition(":")
+    return bool(colon) and prefix in PROVIDERS
 
 
 def _one(match: re.Match[str], where: str) -> str:

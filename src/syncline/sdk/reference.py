@@ -12,10 +12,10 @@ from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.sdk.config import ConnectorConfig
 from syncline.sdk.connector import ConnectorContext, ConnectorSpec, Role, connector
 from syncline.sdk.destination import Destination
-from syncline.sdk.interpolation import resolve
+from syncline.sdk.interpolation import references, resolve
 from syncline.sdk.source import Source
 
-__all__ = ["ConnectorReference", "open_destination", "open_source", "validated"]
+__all__ = ["ConnectorReference", "check_config", "open_destination", "open_source", "validated"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +51,31 @@ def validated(spec: ConnectorSpec, reference: ConnectorReference, role: Role) ->
     try:
         return model.model_validate(resolve(dict(reference.config)))
     except ValidationError as error:
-        raise SynclineError(
-            ErrorKind.CONFIG,
-            "; ".join(_problem(item, model) for item in error.errors(include_url=False)),
-            hint=f"see: syncline connectors spec {spec.name} --role {role}",
-            where={"connector": f"{role} {spec.name}"},
-        ) from None
+        raise _refused(spec, role, model, error.errors(include_url=False)) from None
+
+
+def check_config(spec: ConnectorSpec, config: Mapping[str, Any], role: Role) -> None:
+    """As :func:`validated`, without following references: where one stands, any value may come. Raises ``config``."""
+    model = spec.config_model()
+    try:
+        model.model_validate(dict(config))
+    except ValidationError as error:
+        items = [i for i in error.errors(include_url=False) if not _stands_for_another(i)]
+        if items:
+            raise _refused(spec, role, model, items) from None
+
+
+def _stands_for_another(item: Any) -> bool:
+    return isinstance(item.get("input"), str) and any(references(item["input"]))
+
+
+def _refused(spec: ConnectorSpec, role: Role, model: type[ConnectorConfig], items: list[Any]) -> SynclineError:
+    return SynclineError(
+        ErrorKind.CONFIG,
+        "; ".join(_problem(item, model) for item in items),
+        hint=f"see: syncline connectors spec {spec.name} --role {role}",
+        where={"connector": f"{role} {spec.name}"},
+    )
 
 
 def _problem(item: Any, model: type[ConnectorConfig]) -> str:

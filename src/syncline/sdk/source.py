@@ -17,7 +17,7 @@ from syncline.core.partition import Partition, ReadPlan
 from syncline.core.stream import Catalog, SelectedStream
 from syncline.sdk.findings import Finding
 
-__all__ = ["RawFormat", "RawStream", "ReadsRaw", "Source"]
+__all__ = ["RawFormat", "RawStream", "ReadsRaw", "Source", "TellsArrivals"]
 
 
 class Source(Protocol):
@@ -102,4 +102,14 @@ class ReadsRaw(Protocol):
 
     def read_raw(self, selected: SelectedStream, partition: Partition) -> RawStream:
         """As :meth:`Source.read`, in bytes."""
+        ...
+
+
+@runtime_checkable
+class TellsArrivals(Protocol):
+    """Ability: say cheaply whether there is anything new to read. For schedules that wait for files."""
+
+    def arrivals(self) -> str:
+        """A text that changes whenever something arrives or changes; empty when there is nothing at all. Called every
+        minute or so; reads no data."""
         ...

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from syncline.core.checkpoint import StreamTarget
 from syncline.core.stream import Catalog, SelectedStream, WriteMode
+from syncline.engine.log_stream import has_log
 from syncline.engine.selection import select_streams
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import new_sync_id, now, target_for
@@ -38,7 +39,12 @@ class Opened:
     def target(self, selected: SelectedStream, generation: int = 1) -> StreamTarget:
         """The destination's view of the stream as its next whole copy would have it."""
         return target_for(
-            self.spec, selected, write=WriteMode.REPLACE, generation=generation, sync_id=self.spec.sync_id
+            self.spec,
+            selected,
+            write=WriteMode.REPLACE,
+            generation=generation,
+            sync_id=self.spec.sync_id,
+            logged=has_log(self.source),
         )
 
 
@@ -59,6 +65,7 @@ def opened(connection: Connection, settings: Settings) -> Iterator[Opened]:
         work_dir=str(settings.scratch(connection.name)),
         concurrency=connection.sync.concurrency,
         metadata=connection.sync.metadata_columns,
+        deletes=connection.sync.deletes,
     )
     context = ConnectorContext(connection=connection.name, work_dir=Path(spec.work_dir), concurrency=spec.concurrency)
     with (

@@ -9,8 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from syncline.core.errors import ErrorKind, SynclineError, nearest
-from syncline.engine.normalize import MetadataColumns
 from syncline.engine.selection import StreamChoice
+from syncline.sdk.metadata import MetadataColumns
 from syncline.sdk.reference import ConnectorReference
 
 __all__ = ["Connection", "Project", "load_project", "project_json_schema"]
@@ -46,10 +46,16 @@ class SyncBlock(_Model):
     """How a connection is synced."""
 
     mode: str = Field(default="full_refresh", description="default mode of its streams")
-    schedule: str | None = Field(default=None, description="cron expression; used by the server, not by `sync`")
+    schedule: str | None = Field(
+        default=None, description="cron expression, or continuous; used by the server, not by `sync`"
+    )
     cursor_field: str | None = Field(default=None, description="default cursor column")
     streams: tuple[StreamBlock, ...] | None = Field(default=None, description="streams to take (default: all)")
     concurrency: int = Field(default=2, ge=1, le=64, description="partitions read at once")
+    deletes: Literal["hard", "soft"] = Field(
+        default="hard",
+        description="what a deletion in the source's log does in deduped modes: the row goes, or stays and is marked",
+    )
     metadata_columns: MetadataColumns = Field(
         default=MetadataColumns.SYNCLINE, description="columns we add: syncline, airbyte or none"
     )

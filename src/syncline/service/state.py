@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from syncline.core.checkpoint import LedgerEntry, Phase, StreamCheckpoint
-from syncline.core.stream import SelectedStream
+from syncline.core.stream import SelectedStream, StreamName
 from syncline.jobs.lease import connection_lease
 from syncline.service.opened import Opened, opened
 from syncline.service.project import Connection
@@ -15,15 +15,19 @@ from syncline.service.selection import named_streams
 from syncline.service.sync import lease_key
 from syncline.settings import Settings
 
-__all__ = ["StreamState", "read_states", "reset_state", "set_state"]
+__all__ = ["StreamState", "read_states", "replace_states", "reset_state", "set_state"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamState:
     """One stream's ledger entry; ``entry`` is None when it was never synced."""
 
-    stream: str
+    name: StreamName
     entry: LedgerEntry | None
+
+    @property
+    def stream(self) -> str:
+        return str(self.name)
 
     def to_json(self) -> dict[str, Any]:
         if self.entry is None:
@@ -47,8 +51,7 @@ def read_states(connection: Connection, settings: Settings) -> list[StreamState]
     """The state of every selected stream; changes nothing."""
     with opened(connection, settings) as ends:
         return [
-            StreamState(stream=str(s.name), entry=ends.destination.committed(connection.name, s.name))
-            for s in ends.select()
+            StreamState(name=s.name, entry=ends.destination.committed(connection.name, s.name)) for s in ends.select()
         ]
 
 
@@ -64,6 +67,16 @@ def set_state(
 ) -> list[StreamState]:
     """Set the position from which the next incremental sync of a stream reads."""
     return _commit_state(connection, settings, [stream], position)
+
+
+def replace_states(
+    connection: Connection, settings: Settings, positions: Mapping[str, Mapping[str, Any]]
+) -> list[StreamState]:
+    """The whole state anew, by stream (``schema.table`` or ``table``): a stream without a position is copied anew."""
+    with connection_lease(settings.leases, lease_key(connection)), opened(connection, settings) as ends:
+        selection = ends.select()
+        wanted = {named_streams(selection, [name])[0].name: position for name, position in positions.items()}
+        return [_commit_one(ends, connection, s, wanted.get(s.name)) for s in selection]
 
 
 def _commit_state(
@@ -84,4 +97,4 @@ def _commit_one(
     )
     target = ends.target(selected, generation=before.generation)
     ends.destination.commit(target, [], following, entry.token)
-    return StreamState(stream=str(selected.name), entry=LedgerEntry(token=entry.token, checkpoint=following))
+    return StreamState(name=selected.name, entry=LedgerEntry(token=entry.token, checkpoint=following))

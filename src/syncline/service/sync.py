@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from syncline.core.errors import SynclineError
+from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName
 from syncline.engine.events import Log
 from syncline.engine.ports import EventSink
@@ -18,7 +19,7 @@ from syncline.engine.stream_run import new_sync_id, now
 from syncline.engine.sync import AttemptResult, StreamResult
 from syncline.jobs.launcher import Launcher
 from syncline.jobs.lease import connection_lease
-from syncline.jobs.retry import MAX_ATTEMPTS, retry_delay
+from syncline.jobs.retry import MAX_ATTEMPTS, RetryPolicy, errors_of, retry_delay
 from syncline.service.project import Connection
 from syncline.settings import Settings
 
@@ -46,10 +47,13 @@ def sync_connection(
     launcher: Launcher,
     emit: EventSink,
     *,
+    follow: bool = False,
+    until: int | None = None,
     max_attempts: int = MAX_ATTEMPTS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> SyncOutcome:
-    """Run one job: attempts until success, or an error that trying again cannot mend.
+    """Run one job: attempts until success, or an error that trying again cannot mend. With ``follow`` it applies the
+    changes of the source's log until told to stop; ``until`` is the LSN at which it ends otherwise (None: now).
 
     Raises ``conflict`` when another process of this machine is syncing the connection. Other errors are in the
     result."""
@@ -75,11 +79,18 @@ def sync_connection(
                 work_dir=str(settings.scratch(connection.name)),
                 concurrency=connection.sync.concurrency,
                 metadata=connection.sync.metadata_columns,
-                completed=tuple(finished),
+                completed=() if follow else tuple(finished),
+                deletes=connection.sync.deletes,
+                follow=follow,
+                until=until,
             )
             result = _launch(launcher, spec, folder, emit)
             finished.update({s.stream: s for s in result.streams if s.status == "succeeded"})
-            delay = _delay(result, attempt, max_attempts)
+            # Who follows a log waits for either end as long as it takes.
+            policy = RetryPolicy(max_attempts=sys.maxsize if follow else max_attempts)
+            delay = retry_delay(errors_of(result), attempt, policy)
+            if follow and any(e.kind is ErrorKind.CONFLICT for e in errors_of(result)):
+                delay = None  # a newer run follows: to try again would take the log back from it
             if delay is None:
                 break
             emit(Log(level="WARN", message=f"attempt {attempt} failed ({result.error}); trying again in {delay:.1f} s"))
@@ -96,14 +107,6 @@ def _launch(launcher: Launcher, spec: AttemptSpec, folder: Path, emit: EventSink
         return launcher.launch(spec, folder, emit)
     except SynclineError as error:
         return AttemptResult(streams=(), seconds=0.0, error=error.at(connection=spec.connection))
-
-
-def _delay(result: AttemptResult, attempt: int, max_attempts: int) -> float | None:
-    """When every failure may pass by itself: the wait. One that cannot does not keep the others from another try."""
-    errors = [s.error for s in result.streams if s.error] or ([result.error] if result.error else [])
-    delays = [retry_delay(e, attempt, max_attempts=max_attempts) for e in errors]
-    waits = [d for d in delays if d is not None]
-    return max(waits) if waits else None
 
 
 def lease_key(connection: Connection) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from syncline.core.errors import SynclineError
 from syncline.core.stream import SelectedStream
+from syncline.engine.log_stream import has_log
 from syncline.sdk.connector import connector
 from syncline.sdk.reference import validated
+from syncline.service.moment import common_moment
 from syncline.service.opened import Opened, opened
 from syncline.service.project import Connection
 from syncline.service.selection import named_streams
 from syncline.settings import Settings
 from syncline.verify import VerifyReport, verify_stream
+from syncline.verify.moment import FixedMoment
 from syncline.verify.side import Progress
 
 __all__ = ["StreamVerdict", "verify_connection"]
@@ -47,14 +51,18 @@ class StreamVerdict:
 def verify_connection(
     connection: Connection, settings: Settings, streams: list[str] | None = None, progress: Progress | None = None
 ) -> Iterator[StreamVerdict]:
-    """Compare the named streams (all when None), one after the other. Changes nothing at either end.
+    """Compare the named streams (all when None), one after the other. Changes nothing at either end, except that
+    streams which a log continues are first brought to one moment of their source, and held there while that lasts.
 
     Raises when an end cannot be opened or a name is unknown; what concerns one stream is in its verdict."""
-    with opened(connection, settings) as ends:
+    with ExitStack() as stack:
+        ends = stack.enter_context(opened(connection, settings))
         chosen = named_streams(ends.select(), streams)
+        logged = [s for s in chosen if s.sync_mode.incremental] if has_log(ends.source) else []
+        moment = stack.enter_context(common_moment(connection, settings)) if logged else None
         for selected in chosen:
             try:
-                report = _verify_one(connection, ends, selected, progress)
+                report = _verify_one(connection, ends, selected, progress, moment if selected in logged else None)
             except SynclineError as error:
                 yield StreamVerdict(
                     connection=connection.name, stream=str(selected.name), error=error.at(stream=str(selected.name))
@@ -64,7 +72,11 @@ def verify_connection(
 
 
 def _verify_one(
-    connection: Connection, ends: Opened, selected: SelectedStream, progress: Progress | None
+    connection: Connection,
+    ends: Opened,
+    selected: SelectedStream,
+    progress: Progress | None,
+    moment: FixedMoment | None,
 ) -> VerifyReport:
     entry = ends.destination.committed(connection.name, selected.name)
     checkpoint = entry.checkpoint if entry else None
@@ -77,4 +89,5 @@ def _verify_one(
         checkpoint,
         work_dir=Path(ends.spec.work_dir),
         progress=progress,
+        moment=moment,
     )

@@ -1,1 +1,1 @@
-"""Store of Syncline."""
+"""The control plane's memory: tables, transactions, migrations and one repository per noun."""

@@ -24,6 +24,7 @@ from syncline.sdk.connector import ConnectorContext, ConnectorSpec, register
 from syncline.sdk.destination import DestinationTraits
 from syncline.sdk.findings import Finding
 from syncline.sdk.quarantine import set_aside
+from syncline.testing.memory_changes import MemoryChangeSession
 
 __all__ = ["MemoryConfig", "MemoryDestination", "MemorySource", "World", "register_memory", "world"]
 
@@ -166,7 +167,7 @@ class _MemoryWriter:
 class MemoryDestination:
     """Keeps rows in ``World.visible``; every commit is one act under the world's lock."""
 
-    traits = DestinationTraits(modes=frozenset(SyncMode), refusals={})
+    traits = DestinationTraits(modes=frozenset(SyncMode), refusals={}, atomic_scope="connection")
 
     def __init__(self, config: MemoryConfig, context: ConnectorContext) -> None:
         self._world = world(config.world)
@@ -222,6 +223,9 @@ class MemoryDestination:
                 w.visible.setdefault(stream, [])
             w.ledger[target.connection, stream] = LedgerEntry(token=token, checkpoint=checkpoint)
         w.trip("committed")
+
+    def change_session(self, connection: str) -> MemoryChangeSession:
+        return MemoryChangeSession(self._world)
 
     def _lay_down(self, target: StreamTarget, stream: str, rows: list[dict[str, Any]]) -> None:
         w = self._world

@@ -94,8 +94,13 @@ class S3Server:
     def delete_bucket(self, name: str) -> None:
         """Delete a bucket with its objects, versions and unfinished uploads."""
         client = self.client()
-        for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
-            for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+        # Not by pages: the server leaves some out when what a page began after is deleted meanwhile.
+        while True:
+            page = client.list_object_versions(Bucket=name)
+            entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            if not entries:
+                break
+            for entry in entries:
                 client.delete_object(Bucket=name, Key=entry["Key"], VersionId=entry["VersionId"])
         for upload in client.list_multipart_uploads(Bucket=name).get("Uploads", []):
             client.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])

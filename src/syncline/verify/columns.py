@@ -24,6 +24,16 @@ METADATA = frozenset(
         "_airbyte_extracted_at",
         "_airbyte_meta",
         "_airbyte_generation_id",
+        "_syncline_op",
+        "_syncline_lsn",
+        "_syncline_ordinal",
+        "_syncline_committed_at",
+        "_syncline_unchanged",
+        "_syncline_old_key",
+        "_syncline_deleted_at",
+        "_ab_cdc_lsn",
+        "_ab_cdc_updated_at",
+        "_ab_cdc_deleted_at",
     )
 )
 

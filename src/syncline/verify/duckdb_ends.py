@@ -33,7 +33,7 @@ def open_duckdb_destination(
         raise SynclineError(
             ErrorKind.CONFIG, f"there is no database file {path}", hint="run the sync first, or check the path"
         )
-    where = None
+    where = scope.where
     if scope.generation is not None and scope.generation_column is not None:
         where = f"{identifier(scope.generation_column)} = {scope.generation}"
     side = DuckDbSide(

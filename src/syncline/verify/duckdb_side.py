@@ -222,7 +222,8 @@ class DuckDbSide:
             where = f" WHERE {self._restriction.where}" if self._restriction.where else ""
             latest = ""
             if self._restriction.latest is not None:
-                latest = f" QUALIFY {self._restriction.latest.sql()} = 1"
+                alive = f" AND {self._restriction.latest.alive}" if self._restriction.latest.alive else ""
+                latest = f" QUALIFY {self._restriction.latest.sql()} = 1{alive}"
             yield replace(part, sql=f"(SELECT * FROM {part.sql}{where}{latest})")
 
     def _key(self, part: Part, chunking: Chunking) -> str:

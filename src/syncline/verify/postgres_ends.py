@@ -34,8 +34,10 @@ def open_postgres_source(
     position: Mapping[str, Any] | None,
     latest: Latest | None,
     work_dir: Path,
+    snapshot: str | None,
 ) -> PostgresSide:
-    """The stream's table or view; rows changed after ``position`` are pending."""
+    """The stream's table or view, as ``snapshot`` shows it where one is given; rows changed after ``position`` are
+    pending."""
     config = cast(PostgresSourceConfig, config)
     table = PostgresTable(schema=selected.name.namespace or "public", name=selected.name.name, latest=latest)
 
@@ -51,6 +53,7 @@ def open_postgres_source(
         max_age=config.max_transaction_age,
         lock_timeout=config.lock_timeout,
         decide=decide,
+        snapshot=snapshot,
     )
 
 
@@ -60,7 +63,7 @@ def open_postgres_destination(
     """The stream's table."""
     config = cast(PostgresDestinationConfig, config)
     schema, name = _place(config, target.stream)
-    where = None
+    where = scope.where
     if scope.generation is not None and scope.generation_column is not None:
         where = f"{identifier(scope.generation_column)} = {scope.generation}"
     side = PostgresSide(

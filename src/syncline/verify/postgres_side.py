@@ -52,6 +52,8 @@ _GROUP_ROWS = 2_000_000
 _COPY_BYTES = 4 << 20
 _SHOWN_CHARACTERS = 200
 _OPENINGS = 5
+#: A moment that was fixed for us cannot be renewed: it may last this long.
+_FIXED_SECONDS = 86_400.0
 #: Names beside a table's own columns.
 _MD5, _PENDING, _RANK = '"_syncline_md5"', '"_syncline_pending"', '"_syncline_rank"'
 
@@ -74,7 +76,8 @@ class _TooOldError(Exception):
 class PostgresSide:
     """See :class:`syncline.verify.side.Side`. ``connect`` opens a session; the side closes it. ``sessions`` is how many
     read at once, ``max_age`` the longest that a transaction may live and ``lock_timeout`` how long to wait for a lock,
-    both in seconds."""
+    both in seconds. ``snapshot``: see exactly what this exported snapshot shows; it cannot be renewed, so that nothing
+    is ever read at a second moment."""
 
     def __init__(
         self,
@@ -86,10 +89,12 @@ class PostgresSide:
         max_age: float = 600.0,
         lock_timeout: float = 60.0,
         decide: Callable[[Relation], PostgresTable] | None = None,
+        snapshot: str | None = None,
     ) -> None:
-        self.label = label
+        self.label, self._snapshot = label, snapshot
         self.notes: list[str] = []
-        self._connect, self._count, self._max_age = connect, max(sessions, 1), max_age
+        self._connect, self._count = connect, max(sessions, 1)
+        self._max_age = max_age if snapshot is None else max(max_age, _FIXED_SECONDS)
         self._name, self._lock_timeout = (table.schema, table.name), lock_timeout
         self._sessions: list[Session] = []
         self._moments = 0
@@ -224,7 +229,8 @@ class PostgresSide:
         if self._table.latest is None:
             return self._base()
         ranked = f"SELECT *, {self._table.latest.sql()} AS {_RANK} FROM {self._base()}{where}"
-        return f"(SELECT * FROM ({ranked}) AS ranked WHERE {_RANK} = 1) AS latest"
+        alive = f" AND {self._table.latest.alive}" if self._table.latest.alive else ""
+        return f"(SELECT * FROM ({ranked}) AS ranked WHERE {_RANK} = 1{alive}) AS latest"
 
     def _where(self, *conditions: str | None) -> str:
         # With `latest` the table's own condition has been applied below it.
@@ -407,6 +413,8 @@ class PostgresSide:
         for _ in range(_OPENINGS):
             session = self._begin()
             self._sessions = [session]
+            if self._snapshot is not None:
+                session.execute(f"SET TRANSACTION SNAPSHOT {literal(self._snapshot)}".encode())
             self._settle(session)
             self._began = time.monotonic()
             if self._holds(session):

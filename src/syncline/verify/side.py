@@ -24,11 +24,13 @@ KEY_HASHES = pa.schema([("chunk", pa.int32()), ("key", pa.string()), ("hash", pa
 @dataclass(frozen=True, kw_only=True)
 class Latest:
     """Keep only the newest rows of each key: by ``order``, columns compared downwards, NULL last. Of several that are
-    equally new all stay when ``ties``, so that a row that came twice is seen, else one."""
+    equally new all stay when ``ties``, so that a row that came twice is seen, else one. ``alive`` is an SQL condition
+    that the newest row must fulfil to be one at all (in a log of changes it may say that the row was deleted)."""
 
     key: tuple[str, ...]
     order: tuple[str, ...]
     ties: bool
+    alive: str | None = None
 
     def sql(self) -> str:
         """A window function that is 1 for the rows to keep; the same for every engine."""

@@ -8,6 +8,10 @@ incremental_append
     The newest version of each key at the destination, in the last generation, is the source's row; rows that came twice
     are seen. Without a key every row is compared, which only holds where nothing was changed.
 
+incremental, continued by a log
+    The destination is what the source was at one moment (``moment``): deduped, without the rows that are marked as
+    deleted; appended, when each key's last change is taken and deletions leave nothing.
+
 Where the ledger holds a position, a row of the source that changed after it is *pending* and no difference. What a mode
 cannot see (deletes, without a log) shows as a difference, and the report says why.
 """
@@ -26,6 +30,7 @@ from syncline.core.stream import SelectedStream, SyncMode, WriteMode
 from syncline.sdk.config import ConnectorConfig
 from syncline.verify.columns import METADATA, ColumnSpec, column_of
 from syncline.verify.compare import Comparison, compare
+from syncline.verify.moment import FixedMoment
 from syncline.verify.quarantine import Record, key_texts
 from syncline.verify.report import VerifyReport
 from syncline.verify.side import Latest, Progress, Side
@@ -33,18 +38,23 @@ from syncline.verify.side import Latest, Progress, Side
 __all__ = ["DestinationEnd", "Scope", "verify_stream"]
 
 _GENERATION = ("_syncline_generation", "_airbyte_generation_id")
+_LOG_ORDER = ("_syncline_lsn", "_syncline_ordinal")
+_ALIVE = "\"_syncline_op\" NOT IN ('delete', 'truncate')"
+_DELETED_AT = "_syncline_deleted_at"
 _EXTRACTED_AT = ("_syncline_extracted_at", "_airbyte_extracted_at")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """Which rows of the destination take part. ``generation``: only these. ``generation_column`` holds it, where there
-    are metadata columns. ``latest``: only the newest of each key."""
+    are metadata columns. ``latest``: only the newest of each key. ``where``: an SQL condition of ours, when all
+    generations take part."""
 
     fields: tuple[Field, ...]
     generation: int | None
     generation_column: str | None
     latest: Latest | None
+    where: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +76,14 @@ def verify_stream(
     work_dir: Path,
     chunks: int | None = None,
     progress: Progress | None = None,
+    moment: FixedMoment | None = None,
 ) -> VerifyReport:
     """Compare a stream's source with its destination by content.
 
     ``destination_name`` is the connector's; ``target`` the destination's view of the stream, ``checkpoint`` the
     ledger's (None: never synced, a ``config`` error). ``chunks``: into how many chunks to divide, None to let the size
-    decide. ``work_dir`` is for temporary files. ``progress``: see :data:`~syncline.verify.side.Progress`. Called by
+    decide. ``work_dir`` is for temporary files. ``moment``: the moment of the source at which the destination is held.
+    ``progress``: see :data:`~syncline.verify.side.Progress`. Called by
     ``syncline verify``; needs no lease and changes nothing at either end.
     """
     if checkpoint is None or checkpoint.schema is None:
@@ -91,7 +103,9 @@ def verify_stream(
         latest = Latest(key=key, order=(cursor,) if cursor else (), ties=False)
     try:
         with ExitStack() as stack:
-            source = stack.enter_context(closing(_open_source(source_config, selected, checkpoint, latest, work_dir)))
+            source = stack.enter_context(
+                closing(_open_source(source_config, selected, checkpoint, latest, work_dir, moment))
+            )
             scope = _scope(selected, checkpoint, of_files=of_files)
             end = _open_destination(destination_name, destination_config, target, scope, work_dir)
             destination = stack.enter_context(closing(end.side))
@@ -107,7 +121,7 @@ def verify_stream(
             report = compare(source, destination, comparison, work_dir=work_dir, progress=progress)
     except SynclineError as error:
         raise error.at(stream=str(selected.name)) from error.__cause__
-    return replace(report, notes=(*report.notes, *_notes_after(selected, report)))
+    return replace(report, notes=(*report.notes, *_notes_after(selected, report, logged=moment is not None)))
 
 
 def _columns(selected: SelectedStream, checkpoint: StreamCheckpoint) -> tuple[tuple[ColumnSpec, ...], dict[str, str]]:
@@ -142,7 +156,18 @@ def _scope(selected: SelectedStream, checkpoint: StreamCheckpoint, *, of_files: 
     assert checkpoint.schema is not None
     names = checkpoint.schema.names
     appended = selected.sync_mode in (SyncMode.FULL_REFRESH_APPEND, SyncMode.INCREMENTAL_APPEND)
-    latest = None
+    latest = where = None
+    if set(_LOG_ORDER) <= set(names):
+        # A log of changes. All generations: each whole copy has replaced the one before.
+        latest = Latest(key=tuple(selected.primary_key), order=_LOG_ORDER, ties=True, alive=_ALIVE)
+        return Scope(
+            fields=checkpoint.schema.fields,
+            generation=None,
+            generation_column=None,
+            latest=latest if latest.key else None,
+        )
+    if _DELETED_AT in names:
+        where = f'"{_DELETED_AT}" IS NULL'
     # Files are read whole, once: what is appended from them is all of their rows.
     if selected.sync_mode is SyncMode.INCREMENTAL_APPEND and selected.primary_key and not of_files:
         order = [selected.cursor_field] if selected.cursor_field else [n for n in _EXTRACTED_AT if n in names]
@@ -152,6 +177,7 @@ def _scope(selected: SelectedStream, checkpoint: StreamCheckpoint, *, of_files: 
         generation=checkpoint.generation if appended else None,
         generation_column=next((name for name in _GENERATION if name in names), None),
         latest=latest,
+        where=where,
     )
 
 
@@ -161,11 +187,14 @@ def _open_source(
     checkpoint: StreamCheckpoint,
     latest: Latest | None,
     work_dir: Path,
+    moment: FixedMoment | None,
 ) -> Side:
     if _connector(config) == "postgres":
         from syncline.verify.postgres_ends import open_postgres_source
 
-        return open_postgres_source(config, selected, checkpoint.position, latest, work_dir)
+        return open_postgres_source(
+            config, selected, checkpoint.position, latest, work_dir, None if moment is None else moment.snapshot
+        )
     if _connector(config) == "files":
         from syncline.verify.files_ends import open_files_source
 
@@ -215,11 +244,16 @@ def _notes_before(checkpoint: StreamCheckpoint) -> tuple[str, ...]:
     return ("a sync of this stream is unfinished: some of its rows are at the destination, the others are missing",)
 
 
-def _notes_after(selected: SelectedStream, report: VerifyReport) -> list[str]:
+def _notes_after(selected: SelectedStream, report: VerifyReport, *, logged: bool) -> list[str]:
     if report.equal:
         return []
     notes = []
-    if selected.sync_mode.incremental and report.extra:
+    if logged and selected.sync_mode is SyncMode.INCREMENTAL_APPEND:
+        notes.append(
+            "in a log of changes, values that an update left out stand in an earlier record, a truncate ends what was "
+            "before it, and a row whose key changed leaves its former key (_syncline_old_key): all show as differences"
+        )
+    elif selected.sync_mode.incremental and report.extra and not logged:
         notes.append("without a log a sync does not see deletes: rows deleted at the source are the extra ones")
     if not selected.sync_mode.incremental:
         notes.append("a full copy has no position: rows changed at the source after it began show as differences")

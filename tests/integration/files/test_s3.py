@@ -69,7 +69,7 @@ def test_files_of_several_parts(s3_server: S3Server, s3_bucket: str, tmp_path: P
     dest = destination(config, tmp_path)
     rows = {"p0": [{"id": i, "v": os.urandom(5000).hex()} for i in range(2500)]}  # 25 MB
     attempt(dest, 1, rows, WriteMode.REPLACE)
-    (file,) = dest.live_files("c", STREAM).files  # type: ignore[union-attr]
+    (file,) = dest.live_files("c", STREAM).files
     tag = s3_server.client().head_object(Bucket=s3_bucket, Key=f"bronze/{file.key}")["ETag"]
     assert tag.endswith('-3"'), tag
     assert by_manifest(dest) == counted(rows)

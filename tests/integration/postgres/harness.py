@@ -11,7 +11,7 @@ import psycopg
 import pyarrow as pa
 
 from syncline.connectors.postgres.config import PostgresSourceConfig
-from syncline.connectors.postgres.source import PostgresSource
+from syncline.connectors.postgres.reading.source import PostgresSource
 from syncline.core.partition import ReadPlan
 from syncline.core.stream import SelectedStream, StreamName, SyncMode
 from syncline.sdk.connector import ConnectorContext

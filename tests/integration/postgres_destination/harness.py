@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from syncline.connectors.postgres.destination import PostgresDestination
-from syncline.connectors.postgres.destination_config import PostgresDestinationConfig
+from syncline.connectors.postgres.writing.config import PostgresDestinationConfig
+from syncline.connectors.postgres.writing.destination import PostgresDestination
 from syncline.core.batch import Batch, Misfit
 from syncline.core.checkpoint import Phase, Staged, StreamCheckpoint, StreamTarget
 from syncline.core.partition import Partition, ReadPlan

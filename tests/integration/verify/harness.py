@@ -14,12 +14,12 @@ from syncline.connectors.files.config import S3DestinationConfig
 from syncline.core.checkpoint import StreamCheckpoint
 from syncline.core.stream import SelectedStream, WriteMode
 from syncline.engine.executors.local import LocalExecutor
-from syncline.engine.normalize import MetadataColumns
 from syncline.engine.selection import StreamChoice, select_streams
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import new_sync_id, now, target_for
 from syncline.engine.sync import AttemptResult, run_attempt
 from syncline.sdk.connector import ConnectorContext, connector
+from syncline.sdk.metadata import MetadataColumns
 from syncline.sdk.reference import ConnectorReference, open_destination, open_source, validated
 from syncline.testing.postgres_server import PostgresServer
 from syncline.testing.s3_server import S3Server

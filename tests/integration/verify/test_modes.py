@@ -15,7 +15,7 @@ from tests.integration.verify.harness import Systems
 from syncline.core.checkpoint import StreamCheckpoint
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
-from syncline.engine.normalize import MetadataColumns
+from syncline.sdk.metadata import MetadataColumns
 
 ORDERS = (
     "CREATE TABLE t (id int PRIMARY KEY, v text, updated_at timestamptz DEFAULT now())",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import duckdb
 
+from syncline.connectors.duckdb.changes import DuckdbChangeSession
 from syncline.connectors.duckdb.config import DuckdbDestinationConfig
 from syncline.connectors.duckdb.database import Database
 from syncline.connectors.duckdb.destination_check import check
@@ -26,7 +27,7 @@ __all__ = ["DuckdbDestination"]
 class DuckdbDestination:
     """Tables of one database file. Making one opens nothing; writers never open the database."""
 
-    traits = DestinationTraits(modes=frozenset(SyncMode), refusals={}, atomic_scope="stream", linger_seconds=1.0)
+    traits = DestinationTraits(modes=frozenset(SyncMode), refusals={}, atomic_scope="connection", linger_seconds=1.0)
 
     def __init__(self, config: DuckdbDestinationConfig, context: ConnectorContext) -> None:
         self._config = config
@@ -120,6 +121,10 @@ class DuckdbDestination:
                 folder.tidy()
                 if target.write is WriteMode.MERGE:
                     reclaim(con, table)
+
+    def change_session(self, connection: str) -> DuckdbChangeSession:
+        """A session that applies changes of a log; it opens the file for each flush."""
+        return DuckdbChangeSession(self._config, self._database, connection)
 
     def close(self) -> None:
         remove_empty_side(self._database.side)

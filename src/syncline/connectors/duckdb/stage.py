@@ -33,7 +33,7 @@ from syncline.core.failpoints import failpoint
 from syncline.core.schema import Field
 from syncline.core.stream import WriteMode
 
-__all__ = ["StageFolder", "StageWriter", "remove_empty_side"]
+__all__ = ["StageFolder", "StageWriter", "remove_empty_side", "staged_field"]
 
 #: ~8 MB: what the committing process holds of a stage at a time, times two.
 _CHUNK_BYTES = 8 << 20
@@ -152,7 +152,7 @@ class StageWriter:
         self._base = folder / _digest(partition)
         self._partition = partition
         self._fields = _staged_fields(target)
-        self._schema = pa.schema([_staged_field(i, f) for i, f in enumerate(self._fields)])
+        self._schema = pa.schema([staged_field(i, f) for i, f in enumerate(self._fields)])
         self._places = [target.schema.names.index(f.name) for f in self._fields]
         self._key = _null_free_key(target)
         self._rows = _Part(self._path(".arrow"), self._schema)
@@ -271,8 +271,8 @@ class _Part:
             self.path.unlink(missing_ok=True)
 
 
-def _staged_field(place: int, field: Field) -> pa.Field:
-    """Columns are numbered in a stage: no name in it can collide or be mistaken for a path."""
+def staged_field(place: int, field: Field) -> pa.Field:
+    """The field of a stage. Columns are numbered in it: no name in it can collide or be mistaken for a path."""
     # The mark makes DuckDB see JSON at once, without parsing each text.
     metadata = {b"ARROW:extension:name": b"arrow.json"} if column_type(field) == "JSON" else None
     return pa.field(f"c{place}", stage_type(field.type), metadata=metadata)

@@ -6,7 +6,7 @@ DuckDB cannot move a table to another schema, so a hidden generation lies beside
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -114,7 +114,7 @@ class Tables:
             self._create(table, plan.types)
             made = True
         else:
-            self._evolve(plan, made=made)
+            self.evolve(plan, made=made)
         self._ledger.claim(table.name, made=made)
 
     def inspect(self, *, known: bool) -> ColumnPlan:
@@ -175,7 +175,8 @@ class Tables:
         columns = ", ".join(f"{quote(name)} {kind}" for name, kind in types.items())
         self._con.execute(f"CREATE TABLE {table} ({columns})")
 
-    def _evolve(self, plan: ColumnPlan, *, made: bool) -> None:
+    def evolve(self, plan: ColumnPlan, *, made: bool, fills: Mapping[str, str] | None = None) -> None:
+        """Add and widen what the plan says. ``fills``: added column -> SQL of its value in the rows that are there."""
         changes = [f"ADD COLUMN {quote(name)} {plan.types[name]}" for name in plan.add]
         changes += [f"ALTER COLUMN {quote(name)} TYPE {plan.types[name]}" for name in plan.widen]
         if not changes:
@@ -188,6 +189,29 @@ class Tables:
                 hint="choose another table_prefix or schema, or change the table: " + "; ".join(statements),
                 where=self._where,
             )
+        self._alter(statements)
+        # Not by a default: DuckDB 1.5 cannot commit another change of the table after one that is an expression.
+        if filled := [f"{quote(n)} = CAST({v} AS {plan.types[n]})" for n, v in (fills or {}).items() if n in plan.add]:
+            self._con.execute(f"UPDATE {self._place.table} SET {', '.join(filled)}")
+
+    def rename(self, old: str, new: str) -> None:
+        """The source renamed a column. Where ours has the new name already (the table was copied after it) nothing is
+        to do; where both are there, one is a leftover that only a person can judge."""
+        existing = self._existing(self._place.table)
+        if folded(old) not in existing or (folded(old) == folded(new) and existing[folded(old)][0] == new):
+            return
+        statement = f"ALTER TABLE {self._place.table} RENAME COLUMN {quote(old)} TO {quote(new)}"
+        if folded(new) in existing and folded(old) != folded(new):
+            raise SynclineError(
+                ErrorKind.SCHEMA,
+                f"the source renamed column {old!r} to {new!r}, and table {self._place.table} has another {new!r}",
+                hint="rename or drop that one, which is left from before, and run again: "
+                f"ALTER TABLE {self._place.table} RENAME COLUMN {quote(new)} TO …",
+                where={**self._where, "column": new},
+            )
+        self._alter([statement])
+
+    def _alter(self, statements: Sequence[str]) -> None:
         for statement in statements:
             try:
                 self._con.execute(statement)

@@ -8,6 +8,7 @@ stays.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,6 +126,16 @@ class FilesSource:
                 )
             )
         return Catalog(streams=tuple(found))
+
+    def arrivals(self) -> str:
+        """Keys, sizes and times of all streams' files, as one digest."""
+        digest = hashlib.sha256()
+        found = 0
+        for stream in self._streams.values():
+            for file in self._listed(stream):
+                found += 1
+                digest.update(f"{stream.name}\0{file.key}\0{file.size}\0{file.modified}\0".encode())
+        return digest.hexdigest()[:32] if found else ""
 
     def snapshot(self, selected: SelectedStream) -> ReadPlan:
         files = self._files(self._stream(selected))

@@ -8,9 +8,9 @@ SOURCE = ConnectorSpec(
     name="postgres",
     role="source",
     title="PostgreSQL",
-    summary="Tables, views and partitioned tables of one database: full refresh, by cursor column, or by xmin.",
+    summary="Tables, views and partitioned tables of one database: full refresh, by log (CDC), cursor column or xmin.",
     config="syncline.connectors.postgres.config:PostgresSourceConfig",
-    factory="syncline.connectors.postgres.source:PostgresSource",
+    factory="syncline.connectors.postgres.reading.source:PostgresSource",
     extra="postgres",
     drivers=("psycopg",),
 )
@@ -21,7 +21,7 @@ DESTINATION = ConnectorSpec(
     title="PostgreSQL",
     summary="Tables of one schema, loaded by COPY; every sync mode; bytes of a Postgres source are relayed undecoded.",
     config="syncline.connectors.postgres.config:PostgresDestinationConfig",
-    factory="syncline.connectors.postgres.destination:PostgresDestination",
+    factory="syncline.connectors.postgres.writing.destination:PostgresDestination",
     extra="postgres",
     drivers=("psycopg",),
 )

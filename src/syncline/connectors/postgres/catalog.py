@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from syncline.connectors.postgres import sql
+from syncline.connectors.postgres.reading import sql
 from syncline.connectors.postgres.types import Carrier, PgType, carrier_of, resolve
 from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import StreamName
@@ -18,7 +18,19 @@ from syncline.core.stream import StreamName
 if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
 
-__all__ = ["KINDS", "Column", "Relation", "Server", "Tree", "describe", "load_relations", "server_of", "tree_of"]
+__all__ = [
+    "KINDS",
+    "Column",
+    "Relation",
+    "Server",
+    "Shape",
+    "Tree",
+    "describe",
+    "load_relations",
+    "server_of",
+    "shapes",
+    "tree_of",
+]
 
 #: pg_class.relkind -> the word that a stream shows.
 KINDS = {
@@ -72,6 +84,27 @@ class Server:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A type with its modifier, as the columns that have it travel; see :class:`Column` for the names."""
+
+    carrier: Carrier
+    native: str
+    type_name: str
+    cast: str
+    moment_digits: int
+    sendable: bool
+
+    def field(self, name: str, *, nullable: bool = True) -> Field:
+        return Field(
+            name=name,
+            type=self.carrier.arrow,
+            nullable=nullable,
+            native=self.native,
+            logical=self.carrier.logical,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Column:
     """One column: as a stream's field, how it is asked for, and its type as a cast target for bounds."""
 
@@ -82,7 +115,8 @@ class Column:
     moment_digits: int  #: decimals of the seconds that a timestamp keeps
     readable: bool
     sendable: bool
-    generated: bool
+    generated: str  #: attgenerated: empty, ``s`` stored, ``v`` virtual
+    number: int  #: attnum, which no rename changes
 
     @property
     def name(self) -> str:
@@ -113,6 +147,12 @@ class Relation:
     @property
     def kind(self) -> str:
         return KINDS[self.relkind]
+
+    @property
+    def logged(self) -> bool:
+        """Whether the server's log tells of its changes as those of one table. Of tables that others inherit from it
+        tells under the others' names."""
+        return self.relkind in "rp" and self.persistence == "p" and not (self.relkind == "r" and self.has_children)
 
     @property
     def readable(self) -> tuple[Column, ...]:
@@ -231,6 +271,29 @@ def _complete(session: Session, rows: Sequence[tuple[Any, ...]], *, indexes: boo
 
 def _columns(session: Session, oids: Sequence[int]) -> dict[int, list[Column]]:
     rows = session.execute(sql.COLUMNS.encode(), [oids]).fetchall()
+    found: dict[int, list[Column]] = {}
+    for row, shape in zip(rows, shapes(session, [(row[3], row[4], row[5]) for row in rows]), strict=True):
+        relation, number, name, _, _, _, not_null, generated, readable = row
+        assert shape is not None  # a column's type exists
+        found.setdefault(relation, []).append(
+            Column(
+                field=shape.field(name, nullable=not not_null),
+                carrier=shape.carrier,
+                type_name=shape.type_name,
+                cast=shape.cast,
+                moment_digits=shape.moment_digits,
+                readable=readable,
+                sendable=shape.sendable,
+                generated=generated,
+                number=number,
+            )
+        )
+    return found
+
+
+def shapes(session: Session, kinds: Sequence[tuple[int, int, int]]) -> list[Shape | None]:
+    """How columns of these types travel, each given as (type oid, modifier, declared dimensions); None for a type that
+    does not exist any more. The session is under the catalogue's search path."""
     types = {
         oid: PgType(
             oid=oid,
@@ -245,10 +308,11 @@ def _columns(session: Session, oids: Sequence[int]) -> dict[int, list[Column]]:
             sendable=sendable,
         )
         for oid, schema, name, kind, array, element, base, modifier, dimensions, sendable in session.execute(
-            sql.TYPES.encode(), [sorted({row[3] for row in rows})]
+            sql.TYPES.encode(), [sorted({oid for oid, _, _ in kinds})]
         )
     }
-    bases = [resolve(types[row[3]], row[4], row[5], types) for row in rows]
+    known = [kind for kind in kinds if kind[0] in types]
+    bases = [resolve(types[oid], modifier, dimensions, types) for oid, modifier, dimensions in known]
     printed = [_printed(kind, modifier, types) for kind, modifier, _ in bases]
     wanted = {(oid, modifier) for oid, modifier, _ in printed} | {(kind.oid, -1) for kind, _, _ in bases}
     formatted = {
@@ -257,29 +321,17 @@ def _columns(session: Session, oids: Sequence[int]) -> dict[int, list[Column]]:
             sql.FORMATTED.encode(), [[oid for oid, _ in wanted], [modifier for _, modifier in wanted]]
         )
     }
-    found: dict[int, list[Column]] = {}
-    for row, (kind, modifier, _), (oid, shown, brackets) in zip(rows, bases, printed, strict=True):
-        relation, _, name, type_oid, own_modifier, own_dimensions, not_null, generated, readable = row
-        carrier = carrier_of(types[type_oid], own_modifier, own_dimensions, types)
-        found.setdefault(relation, []).append(
-            Column(
-                field=Field(
-                    name=name,
-                    type=carrier.arrow,
-                    nullable=not not_null,
-                    native=formatted[oid, shown] + brackets,
-                    logical=carrier.logical,
-                ),
-                carrier=carrier,
-                type_name=kind.name if kind.schema == "pg_catalog" else "",
-                cast=formatted[kind.oid, -1],
-                moment_digits=modifier if 0 <= modifier <= 6 else 6,
-                readable=readable,
-                sendable=kind.sendable,
-                generated=bool(generated),
-            )
+    found: dict[tuple[int, int, int], Shape] = {}
+    for column, (kind, modifier, _), (oid, shown, brackets) in zip(known, bases, printed, strict=True):
+        found[column] = Shape(
+            carrier=carrier_of(types[column[0]], column[1], column[2], types),
+            native=formatted[oid, shown] + brackets,
+            type_name=kind.name if kind.schema == "pg_catalog" else "",
+            cast=formatted[kind.oid, -1],
+            moment_digits=modifier if 0 <= modifier <= 6 else 6,
+            sendable=kind.sendable,
         )
-    return found
+    return [found.get(column) for column in kinds]
 
 
 def _printed(kind: PgType, modifier: int, types: Mapping[int, PgType]) -> tuple[int, int, str]:

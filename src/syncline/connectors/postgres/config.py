@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
+from syncline.connectors.postgres.changes.config import ChangeCapture
 from syncline.connectors.postgres.connection import PostgresConnectionConfig, SslConfig, TunnelConfig
-from syncline.connectors.postgres.destination_config import PostgresDestinationConfig
+from syncline.connectors.postgres.quantities import Bytes, Names, Seconds
+from syncline.connectors.postgres.writing.config import PostgresDestinationConfig
 from syncline.sdk.config import ConnectorConfig
 
 __all__ = [
+    "ChangeCapture",
     "PostgresDestinationConfig",
     "PostgresSourceConfig",
     "ReplicationMethod",
@@ -20,64 +22,20 @@ __all__ = [
     "TunnelConfig",
 ]
 
-_SECONDS = {
-    "": 1.0,
-    "ms": 0.001,
-    "s": 1,
-    "sec": 1,
-    "second": 1,
-    "m": 60,
-    "min": 60,
-    "minute": 60,
-    "h": 3600,
-    "hour": 3600,
-    "d": 86400,
-    "day": 86400,
-}
-_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-def _quantity(value: Any, units: Mapping[str, float], example: str) -> Any:
-    """``"10 min"`` as a number of the base unit; anything but text is left to the model."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
-    unit = found[2].lower() if found else ""
-    if unit not in units and unit.removesuffix("s") in units:
-        unit = unit.removesuffix("s")
-    if found is None or unit not in units:
-        raise ValueError(f"{value!r} is not understood; write for example {example}")
-    number = float(found[1]) * units[unit]
-    return int(number) if number == int(number) else number
-
-
-def _duration(value: Any) -> Any:
-    return _quantity(value, _SECONDS, "'10 min', '30 s' or a number of seconds")
-
-
-def _size(value: Any) -> Any:
-    return _quantity(value, _BYTES, "'256 MiB' or a number of bytes")
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
 
 def _method(value: Any) -> Any:
     if isinstance(value, str):
         value = {"method": value}
     if isinstance(value, Mapping) and isinstance(method := value.get("method"), str):
-        known = {"standard": "Standard", "xmin": "Xmin"}
-        return {**value, "method": known.get(method.lower(), method)}
-    return value
-
-
-Seconds = Annotated[float, BeforeValidator(_duration)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+        known = {"standard": "Standard", "xmin": "Xmin", "cdc": "CDC"}
+        if method.lower() not in known:
+            raise ValueError(f"method {method!r} is not known: write CDC, Standard or Xmin")
+        return {**value, "method": known[method.lower()]}
+    return {**value, "method": "Standard"} if isinstance(value, Mapping) else value
 
 
 class ReplicationMethod(ConnectorConfig):
-    """How changes are found: by a cursor column of the user's choice, or by the rows' own transaction ids."""
+    """How changes are found without a log: by a cursor column, or by the rows' own transaction ids."""
 
     method: Literal["Standard", "Xmin"] = Field(
         default="Standard",
@@ -95,8 +53,11 @@ class PostgresSourceConfig(PostgresConnectionConfig):
         description="Only these: name, schema.table, or patterns with * and ?. Empty: everything in the schemas. "
         "A partition of a partitioned table is offered only when it is named here.",
     )
-    replication_method: Annotated[ReplicationMethod, BeforeValidator(_method)] = Field(
-        default_factory=ReplicationMethod, description="Standard or Xmin."
+    replication_method: Annotated[
+        Annotated[ReplicationMethod | ChangeCapture, Field(discriminator="method")], BeforeValidator(_method)
+    ] = Field(
+        default_factory=ReplicationMethod,
+        description="How changes are found: CDC (from the log), Standard (by a cursor column) or Xmin.",
     )
     cursor: Names = Field(
         default=(),
@@ -106,7 +67,7 @@ class PostgresSourceConfig(PostgresConnectionConfig):
     concurrency: int | None = Field(
         default=None, ge=1, le=64, description="How many partitions are read at once (each one session)."
     )
-    partition_bytes: Annotated[int, BeforeValidator(_size)] = Field(
+    partition_bytes: Bytes = Field(
         default=256 * 2**20, ge=2**16, description="Size of one partition, measured at the table's size on disk."
     )
     max_transaction_age: Seconds = Field(

@@ -134,6 +134,11 @@ def connection_parameters(
         # 63 bytes is what the server keeps; it would cut with a notice.
         "application_name": application_name.encode()[:63].decode(errors="ignore"),
         "client_encoding": "UTF8",
+        # A peer that has gone without a word is noticed within a minute, not after the kernel's two hours.
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
     }
     if "PGCONNECT_TIMEOUT" not in os.environ:
         found["connect_timeout"] = _CONNECT_SECONDS

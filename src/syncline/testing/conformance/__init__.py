@@ -1,6 +1,7 @@
 """The conformance suite: the contracts of sources and destinations as tests that any connector can run.
 
-A connector's test module subclasses :class:`~syncline.testing.conformance.destination.DestinationConformance` or
+A connector's test module subclasses :class:`~syncline.testing.conformance.destination.DestinationConformance`,
+:class:`~syncline.testing.conformance.changes.ChangeConformance` (a destination that applies changes) or
 :class:`~syncline.testing.conformance.source.SourceConformance` and gives a ``driver`` fixture: how to open it on a
 fresh system, and how to look at the rows without its help. What a connector cannot do is declared in the driver's
 ``gaps`` with the reason; a declared gap that works is a failure, so that the declaration goes when the gap does.
@@ -8,9 +9,14 @@ fresh system, and how to look at the rows without its help. What a connector can
 
 import pytest
 
-pytest.register_assert_rewrite("syncline.testing.conformance.destination", "syncline.testing.conformance.source")
+pytest.register_assert_rewrite(
+    "syncline.testing.conformance.changes",
+    "syncline.testing.conformance.destination",
+    "syncline.testing.conformance.source",
+)
 
+from syncline.testing.conformance.changes import ChangeConformance  # noqa: E402
 from syncline.testing.conformance.destination import DestinationConformance, DestinationDriver  # noqa: E402
 from syncline.testing.conformance.source import SourceConformance, SourceDriver  # noqa: E402
 
-__all__ = ["DestinationConformance", "DestinationDriver", "SourceConformance", "SourceDriver"]
+__all__ = ["ChangeConformance", "DestinationConformance", "DestinationDriver", "SourceConformance", "SourceDriver"]

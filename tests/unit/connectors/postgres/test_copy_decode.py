@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from syncline.connectors.postgres import copy_decode
-from syncline.connectors.postgres.copy_decode import CellException, CopyColumn, CopyReader, RawCopyReader
+from syncline.connectors.postgres.copy import decode as copy_decode
+from syncline.connectors.postgres.copy.decode import CellException, CopyColumn, CopyReader, RawCopyReader
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.testing.postgres_server import PostgresServer
 

@@ -18,12 +18,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from syncline.connectors.postgres import copy_decode, libpq
-from syncline.connectors.postgres.copy_decode import CopyColumn, CopyReader, RawCopyReader
-from syncline.connectors.postgres.copy_fallback import PythonDecoder, TooLargeError
-from syncline.connectors.postgres.copy_text import MalformedError, cell_text
-from syncline.connectors.postgres.copy_values import layout_of, schema_of
-from syncline.connectors.postgres.decode_native import NativeDecoder, Status, native_library
+from syncline.connectors.postgres.copy import decode as copy_decode
+from syncline.connectors.postgres.copy import libpq
+from syncline.connectors.postgres.copy.cell_text import MalformedError, cell_text
+from syncline.connectors.postgres.copy.decode import CopyColumn, CopyReader, RawCopyReader
+from syncline.connectors.postgres.copy.decode_fallback import PythonDecoder, TooLargeError
+from syncline.connectors.postgres.copy.decode_native import NativeDecoder, Status, native_library
+from syncline.connectors.postgres.copy.layouts import layout_of, schema_of
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.testing.postgres_server import PostgresServer
 
@@ -174,7 +175,7 @@ def test_a_signal_is_seen_while_the_server_is_silent(database, reader, query, us
     connection, one after it does not."""
     program = f"""
 import psycopg, pyarrow as pa, signal, time
-from syncline.connectors.postgres.copy_decode import CopyColumn, CopyReader
+from syncline.connectors.postgres.copy.decode import CopyColumn, CopyReader
 signal.setitimer(signal.ITIMER_REAL, 0.3)
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 with psycopg.connect({database!r}, autocommit=True) as session:

@@ -21,14 +21,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from syncline.connectors.postgres.copy_encode import (
+from syncline.connectors.postgres.copy.encode import (
     CopyWriter,
     EncodeColumn,
     encode_batch,
     encoder_for,
     find_unencodable,
 )
-from syncline.connectors.postgres.encode_native import native_library
+from syncline.connectors.postgres.copy.encode_native import native_library
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.testing.postgres_server import PostgresServer
 

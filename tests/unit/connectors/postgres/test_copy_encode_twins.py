@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from syncline.connectors.postgres.copy_encode import EncodeColumn, encode_batch, find_unencodable
-from syncline.connectors.postgres.encode_fallback import PythonEncoder
-from syncline.connectors.postgres.encode_native import NativeEncoder, native_library
-from syncline.connectors.postgres.encode_plan import Reason, compile_plan, encoder_for
+from syncline.connectors.postgres.copy.encode import EncodeColumn, encode_batch, find_unencodable
+from syncline.connectors.postgres.copy.encode_fallback import PythonEncoder
+from syncline.connectors.postgres.copy.encode_native import NativeEncoder, native_library
+from syncline.connectors.postgres.copy.encode_plan import Reason, compile_plan, encoder_for
 from syncline.core.errors import ErrorKind, SynclineError
 
 INTS = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from syncline.connectors.postgres.destination_config import PostgresDestinationConfig
-from syncline.connectors.postgres.destination_names import place_of
+from syncline.connectors.postgres.writing.config import PostgresDestinationConfig
+from syncline.connectors.postgres.writing.names import place_of
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from syncline.connectors.postgres.destination_types import _without_modifier
-from syncline.connectors.postgres.landing import _COPY_LINE
-from syncline.connectors.postgres.statement import TableName, identifiers, statement
+from syncline.connectors.postgres.reading.statement import TableName, identifiers, statement
+from syncline.connectors.postgres.writing.landing import _COPY_LINE
+from syncline.connectors.postgres.writing.types import _without_modifier
 
 
 def test_statement_quotes_identifiers_and_values():

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncline.connectors.postgres.copy_encode import encoder_for
-from syncline.connectors.postgres.destination_matrix import type_matrix_rows
-from syncline.connectors.postgres.destination_types import Fit, arrow_column_type, fit
-from syncline.connectors.postgres.loading import load_columns
-from syncline.connectors.postgres.relation import Column
+from syncline.connectors.postgres.copy.encode import encoder_for
+from syncline.connectors.postgres.writing.loading import load_columns
+from syncline.connectors.postgres.writing.matrix import type_matrix_rows
+from syncline.connectors.postgres.writing.relation import Column
+from syncline.connectors.postgres.writing.types import Fit, arrow_column_type, fit
 from syncline.core.schema import Field
 
 INTEGERS = ["smallint", "integer", "bigint"]

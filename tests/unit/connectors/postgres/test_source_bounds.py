@@ -5,7 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from syncline.connectors.postgres.bounds import (
+from syncline.connectors.postgres.errors import connect_error, postgres_error
+from syncline.connectors.postgres.reading.bounds import (
     any_of,
     in_set,
     is_null,
@@ -15,8 +16,7 @@ from syncline.connectors.postgres.bounds import (
     unsettled,
     where,
 )
-from syncline.connectors.postgres.errors import connect_error, postgres_error
-from syncline.connectors.postgres.ties import Delivered
+from syncline.connectors.postgres.reading.ties import Delivered
 from syncline.core.errors import ErrorKind
 
 

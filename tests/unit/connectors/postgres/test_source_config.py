@@ -66,7 +66,7 @@ def test_friendly_names_and_short_forms_load_too():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"replication_method": {"method": "CDC"}}, ["replication_method.method", "'Standard' or 'Xmin'"]),
+        ({"replication_method": {"method": "cdcc"}}, ["replication_method", "CDC, Standard or Xmin"]),
         ({"tunnel_method": {"tunnel_method": "SSH_KEY_AUTH", "tunnel_host": "h"}}, ["SSH_KEY_AUTH", "ssh -N -L"]),
         ({"jdbc_url_params": "connectTimeout=1"}, ["jdbc_url_params", "libpq"]),
         ({"ssl_mode": "sometimes"}, ["ssl_mode.mode", "verify-full"]),
@@ -91,7 +91,8 @@ def test_what_is_wrong_is_named_with_what_is_right(values, words):
 def test_left_out_fields_are_left_to_libpq(tmp_path: Path, monkeypatch):
     monkeypatch.delenv("PGCONNECT_TIMEOUT", raising=False)
     found = connection_parameters(config(), work_dir=tmp_path, application_name="syncline " + "é" * 60)
-    assert set(found) == {"application_name", "client_encoding", "connect_timeout"}
+    watch = {"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
+    assert set(found) == {"application_name", "client_encoding", "connect_timeout", *watch}
     assert len(found["application_name"].encode()) <= 63
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
     assert "connect_timeout" not in connection_parameters(config(), work_dir=tmp_path)

@@ -1,0 +1,1 @@
+"""What Airbyte has no word for."""

@@ -1,0 +1,28 @@
+"""All routes of the public API."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from syncline.api.public.actors import destinations_router, sources_router
+from syncline.api.public.connections import connections_router
+from syncline.api.public.definitions import definitions_router
+from syncline.api.public.jobs import jobs_router
+from syncline.api.public.people import people_router
+from syncline.api.public.streams import streams_router
+from syncline.api.public.workspaces import workspaces_router
+
+__all__ = ["public_router"]
+
+public_router = APIRouter()
+for each in (
+    jobs_router,
+    connections_router,
+    sources_router,
+    destinations_router,
+    workspaces_router,
+    streams_router,
+    definitions_router,
+    people_router,
+):
+    public_router.include_router(each)

@@ -1,0 +1,55 @@
+"""Configuration of the source ``airbyte``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from syncline.sdk.config import ConnectorConfig
+
+__all__ = ["AirbyteSourceConfig"]
+
+
+class AirbyteSourceConfig(ConnectorConfig):
+    """Which connector, and its own configuration. Exactly one of ``package``, ``executable`` and ``command``."""
+
+    package: str | None = Field(
+        default=None,
+        description="PyPI package, or a name of `syncline connectors search` (stripe, airbyte-source-stripe)",
+    )
+    version: str | None = Field(
+        default=None, description="exact version of the package (default: the one in our catalog of connectors)"
+    )
+    overrides: tuple[str, ...] | None = Field(
+        default=None, description="requirements that replace those of the package's metadata, where these are broken"
+    )
+    python: str | None = Field(default=None, description="version (3.11) or path of the Python to install it with")
+    executable: str | None = Field(default=None, description="path of an installed connector's executable")
+    command: tuple[str, ...] | None = Field(
+        default=None, description="any command line; the protocol's arguments are added to it"
+    )
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        description="the connector's own configuration, as its documentation says; secrets as ${NAME}",
+        json_schema_extra={"airbyte_secret": True},
+    )
+    max_seconds_between_messages: float = Field(
+        default=10800, gt=0, description="a connector that says nothing for longer is stuck and is ended"
+    )
+    memory_limit_mb: int | None = Field(
+        default=4096, ge=128, description="memory that the connector's process may take (Linux); empty for no limit"
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="further environment variables; it gets proxy and CA variables by itself"
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> AirbyteSourceConfig:
+        if sum(form is not None for form in (self.package, self.executable, self.command)) != 1:
+            raise ValueError("give one of package, executable and command")
+        if self.command is not None and not self.command:
+            raise ValueError("command is empty")
+        if self.package is None and (self.version or self.overrides or self.python):
+            raise ValueError("version, overrides and python belong to package")
+        return self

@@ -1,0 +1,201 @@
+"""The source ``airbyte``: a connector's commands ``check``, ``discover`` and ``read``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from syncline.connectors.airbyte.command import command_of
+from syncline.connectors.airbyte.config import AirbyteSourceConfig
+from syncline.connectors.airbyte.feed import ConnectorFeed
+from syncline.connectors.airbyte.field_types import schema_of
+from syncline.connectors.airbyte.messages import failure, whole
+from syncline.connectors.airbyte.process import ConnectorProcess
+from syncline.connectors.airbyte.records import RecordReader
+from syncline.connectors.airbyte.secrets import OwnConfig, Redactor
+from syncline.core.errors import ErrorKind, SynclineError
+from syncline.core.stream import Catalog, SelectedStream, Stream, StreamName, SyncMode
+from syncline.sdk.connector import ConnectorContext
+from syncline.sdk.feed import FedSource
+from syncline.sdk.findings import Finding, Severity
+
+__all__ = ["AirbyteSource"]
+
+_DESTINATION_MODES = {
+    SyncMode.FULL_REFRESH_OVERWRITE: "overwrite",
+    SyncMode.FULL_REFRESH_OVERWRITE_DEDUPED: "overwrite",
+    SyncMode.FULL_REFRESH_APPEND: "append",
+    SyncMode.INCREMENTAL_APPEND: "append",
+    SyncMode.INCREMENTAL_DEDUPED_HISTORY: "append_dedup",
+}
+
+
+class AirbyteSource(FedSource):
+    """Every question is a process of its own, a few seconds each; what was discovered is kept for the object's life."""
+
+    def __init__(self, config: AirbyteSourceConfig, context: ConnectorContext) -> None:
+        self._config = config
+        self._command = command_of(config)
+        self._own = OwnConfig(context.work_dir, config.config)
+        self._redact = Redactor(config.config)
+        self._raw: dict[StreamName, dict[str, Any]] | None = None
+
+    def check(self, selection: Sequence[SelectedStream] = ()) -> list[Finding]:
+        try:
+            answer = self._ask("check", "connectionStatus")
+        except SynclineError as error:
+            return [Finding(severity=Severity.ERROR, kind=error.kind, message=error.message, hint=error.hint)]
+        if answer.get("status") == "SUCCEEDED":
+            return [Finding(severity=Severity.OK, message="the connector can reach its source")]
+        said = self._redact(str(answer.get("message") or "no reason given"))[:500]
+        return [
+            Finding(
+                severity=Severity.ERROR,
+                kind=ErrorKind.CONFIG,
+                message=f"the connector cannot reach its source: {said}",
+                hint="check its configuration: credentials, rights and names",
+            )
+        ]
+
+    def discover(self) -> Catalog:
+        return Catalog(streams=tuple(_stream(name, raw) for name, raw in sorted(self._streams().items(), key=_by_name)))
+
+    def resumes(self, selected: SelectedStream) -> bool:
+        return bool(self._streams()[selected.name].get("is_resumable"))
+
+    def feed(
+        self, selection: Sequence[SelectedStream], positions: Mapping[StreamName, Any], shared: Any | None
+    ) -> ConnectorFeed:
+        files = {
+            "catalog": _json({"streams": [self._configured(s) for s in selection]}),
+            "config": _json(self._load()),
+        }
+        arguments = ["read", "--config", "config", "--catalog", "catalog"]
+        state = _state(selection, positions, shared)
+        if state is not None:
+            files["state"] = _json(state)
+            arguments += ["--state", "state"]
+        readers, declared = {}, {}
+        for s in selection:
+            names = tuple((self._streams()[s.name].get("json_schema") or {}).get("properties") or ())
+            declared[s.name] = names
+            readers[s.name] = RecordReader(s.stream.schema, whole=not names)
+        return ConnectorFeed(self._start(arguments, files), readers, declared, save=self._save, redact=self._redact)
+
+    def _configured(self, selected: SelectedStream) -> dict[str, Any]:
+        raw = self._streams()[selected.name]
+        default = [selected.cursor_field] if selected.cursor_field else raw.get("default_cursor_field") or []
+        return {
+            "stream": raw,
+            "sync_mode": "incremental" if selected.sync_mode.incremental else "full_refresh",
+            "destination_sync_mode": _DESTINATION_MODES[selected.sync_mode],
+            "cursor_field": raw.get("default_cursor_field") or [] if raw.get("source_defined_cursor") else default,
+            "primary_key": [[column] for column in selected.primary_key],
+        }
+
+    def _streams(self) -> dict[StreamName, dict[str, Any]]:
+        if self._raw is None:
+            found = self._ask("discover", "catalog").get("streams") or []
+            self._raw = {StreamName(namespace=s.get("namespace"), name=s["name"]): s for s in found}
+        return self._raw
+
+    def _load(self) -> dict[str, Any]:
+        config = self._own.load()
+        self._redact.learn(config)
+        return config
+
+    def _save(self, config: Mapping[str, Any]) -> None:
+        self._redact.learn(config)
+        self._own.save(config)
+
+    def _start(self, arguments: Sequence[str], files: Mapping[str, bytes]) -> ConnectorProcess:
+        limit = self._config.memory_limit_mb
+        return ConnectorProcess(
+            self._command,
+            arguments,
+            files,
+            environment=self._config.environment,
+            memory_limit=None if limit is None else limit << 20,
+            silence_seconds=self._config.max_seconds_between_messages,
+        )
+
+    def _ask(self, command: str, payload: str) -> dict[str, Any]:
+        """One question, one answer. The exit code says nothing where there is an answer."""
+        answer: dict[str, Any] | None = None
+        error: SynclineError | None = None
+        last = ""
+        process = self._start([command, "--config", "config"], {"config": _json(self._load())})
+        with closing(process):
+            for lines in process.lines():
+                for line in lines:
+                    message = whole(line)
+                    if message is None:
+                        last = line.decode(errors="replace").strip() or last
+                        continue
+                    if isinstance(message.get(payload), dict):
+                        answer = message[payload]
+                    trace = message.get("trace") or {}
+                    if trace.get("type") == "ERROR":
+                        error = error or failure(trace.get("error") or {}, self._redact)
+                    changed = ((message.get("control") or {}).get("connectorConfig") or {}).get("config")
+                    if isinstance(changed, dict):
+                        self._save(changed)
+            code = process.exit_code
+        if answer is not None:
+            return answer
+        said = [line for line in process.errors() if line]
+        raise error or SynclineError(
+            ErrorKind.CONFIG,
+            f"the connector gave no answer to {command} (exit code {code})",
+            hint=self._redact(f"its last words: {(said or [last])[-1][:300]}" if said or last else "it said nothing"),
+        )
+
+
+def _by_name(item: tuple[StreamName, Any]) -> str:
+    return str(item[0])
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _stream(name: StreamName, raw: Mapping[str, Any]) -> Stream:
+    schema = schema_of(raw.get("json_schema") or {})
+    key = [path[0] for path in raw.get("source_defined_primary_key") or () if len(path) == 1]
+    whole_key = len(key) == len(raw.get("source_defined_primary_key") or ())
+    cursor = raw.get("default_cursor_field") or []
+    return Stream(
+        name=name,
+        schema=schema,
+        primary_key=tuple(key) if whole_key and set(key) <= set(schema.names) else (),
+        cursor_fields=tuple(cursor) if len(cursor) == 1 and cursor[0] in schema.names else (),
+        source_defined_cursor=bool(raw.get("source_defined_cursor")),
+        incremental="incremental" in (raw.get("supported_sync_modes") or ()),
+        kind="stream",
+    )
+
+
+def _state(selection: Sequence[SelectedStream], positions: Mapping[StreamName, Any], shared: Any | None) -> Any:
+    """The content of the state file, None when there is nothing to go on from."""
+    if shared is not None and shared["type"] == "LEGACY":
+        blob = shared["data"]
+        if isinstance(blob, dict):  # by stream's name, by custom: those to be read anew are left out
+            anew = {s.name.name for s in selection if s.name not in positions}
+            blob = {name: part for name, part in blob.items() if name not in anew}
+        return blob if positions else None
+    own = [
+        {"stream_descriptor": _descriptor(name), "stream_state": state}
+        for name, state in positions.items()
+        if state is not None
+    ]
+    if shared is not None:
+        if not positions:
+            return None
+        return [{"type": "GLOBAL", "global": {"shared_state": shared["shared_state"], "stream_states": own}}]
+    return [{"type": "STREAM", "stream": part} for part in own] or None
+
+
+def _descriptor(name: StreamName) -> dict[str, Any]:
+    return {"name": name.name, **({} if name.namespace is None else {"namespace": name.namespace})}

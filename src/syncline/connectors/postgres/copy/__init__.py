@@ -1,0 +1,1 @@
+"""COPY BINARY: decoded into Arrow and encoded from it."""

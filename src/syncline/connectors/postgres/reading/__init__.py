@@ -1,0 +1,1 @@
+"""The source: what it reads, in which order, and how it says where it was."""

@@ -1,0 +1,1 @@
+"""The destination: tables, stages, merging, publishing and the ledger."""

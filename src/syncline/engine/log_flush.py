@@ -1,0 +1,208 @@
+"""One flush: slices of the log applied to the destination's open transaction, up to the end of a transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from syncline.core.change import ChangeBatch, ChangeSlice, Op
+from syncline.core.checkpoint import StreamTarget
+from syncline.core.errors import ErrorKind, SynclineError
+from syncline.core.schema import StreamSchema
+from syncline.core.stream import StreamName, WriteMode
+from syncline.engine.log_stream import LogStream
+from syncline.sdk.change_log import ChangeLog, ChangeReader, ChangeSession
+
+__all__ = ["Flush"]
+
+#: A flush that waits for more (destinations that like few commits) ends at this size at the latest.
+_FLUSH_BYTES = 64 << 20
+
+
+class Flush:
+    """Used once. After :meth:`run`: ``position`` is where the log stands, ``touched`` the streams with changes,
+    ``broken`` those that cannot go on. While it runs, ``applying`` names the stream whose changes are being applied, so
+    that an error can be laid at its door. Of transactions at or past ``until`` nothing is applied."""
+
+    def __init__(
+        self,
+        log: ChangeLog,
+        session: ChangeSession,
+        reader: ChangeReader,
+        streams: Mapping[StreamName, LogStream],
+        *,
+        until: int | None = None,
+    ) -> None:
+        self.session = session
+        self.touched: set[StreamName] = set()
+        self.broken: dict[StreamName, SynclineError] = {}
+        self.position = 0
+        self.committed_at: int | None = None
+        self.applying: StreamName | None = None
+        self._log, self._reader, self._streams, self._until = log, reader, streams, until
+        self._counts: dict[StreamName, list[int]] = {}
+
+    def run(self, first: ChangeSlice, *, keep_going: bool, abort: threading.Event) -> None:
+        """Apply ``first`` and what belongs to its last transaction; with ``keep_going`` also what else is there now.
+        Nothing is visible afterwards: the caller commits, or rolls back when this raises."""
+        part, size = first, 0
+        while True:
+            part = part if self._until is None else _before(part, self._until)
+            size += self._apply(part)
+            if not part.whole:
+                part = self._rest(abort)
+                continue
+            self.position = part.position
+            following = self._reader.read(0.0) if keep_going and size < _FLUSH_BYTES else None
+            if following is None:
+                return
+            part = following
+
+    def count(self) -> None:
+        """The commit stands: add to the streams' counts."""
+        for name, (rows, quarantined, size) in self._counts.items():
+            stream = self._streams[name]
+            stream.rows += rows
+            stream.quarantined += quarantined
+            stream.bytes += size
+
+    def _rest(self, abort: threading.Event) -> ChangeSlice:
+        """The next part of a transaction that is whole at the source, so it will come."""
+        while not abort.is_set():
+            part = self._reader.read(1.0)
+            if part is not None:
+                return part
+        raise SynclineError(ErrorKind.TRANSIENT, "ended in the middle of a transaction, which will be read again")
+
+    def _apply(self, part: ChangeSlice) -> int:
+        size = 0
+        for name, read in part.batches:
+            stream = self._streams.get(name)
+            if stream is None or name in self.broken:
+                continue
+            self.applying = name
+            target, batch = stream.fit(read)
+            if target.write is WriteMode.APPEND and batch.unchanged and stream.position.snapshot is not None:
+                batch = self._completed(stream, batch)
+            elif batch.moved is not None and batch.unchanged and stream.position.snapshot is not None:
+                batch = self._moved_whole(stream, batch)
+            self._one(stream, target, batch)
+            self.applying = None
+            size += batch.bytes
+        self.broken.update(part.broken)
+        self.committed_at = part.committed_at or self.committed_at
+        return size
+
+    def _one(self, stream: LogStream, target: StreamTarget, batch: ChangeBatch) -> None:
+        name = stream.selected.name
+        done = self.session.apply(target, batch)
+        if done.rows != batch.rows:
+            raise SynclineError(
+                ErrorKind.INTERNAL,
+                f"{batch.rows} changes were read but {done.rows} applied",
+                hint="nothing of this flush was committed; please report this",
+            )
+        if done.missing is not None and done.missing.num_rows:
+            # Updates of rows that the snapshot missed: they left values out, so the whole row is asked for. It may be
+            # newer than the log is here; what lies between comes again and is harmless.
+            fetched = self._log.fetch(stream.read_as, done.missing)
+            if fetched.rows:
+                self.session.apply(target, _inserts(fetched.data, stream.columns, batch))
+        self.touched.add(name)
+        counts = self._counts.setdefault(name, [0, 0, 0])
+        counts[0] += batch.rows
+        counts[1] += done.quarantined
+        counts[2] += batch.bytes
+
+    def _completed(self, stream: LogStream, batch: ChangeBatch) -> ChangeBatch:
+        """In a change log, values that an update left out lie in the row's earlier record. While the changes are those
+        made during the snapshot there may be none: then the present value is asked for, and the column stays named in
+        the record's list of unchanged ones."""
+        key = list(stream.target.primary_key)
+        if not key:
+            return batch
+        wanted = _any(list(batch.unchanged.values()))
+        keys = batch.data.select(key).filter(wanted)
+        fetched = self._log.fetch(stream.read_as, keys)
+        places = {row: i for i, row in enumerate(_rows(fetched.data.select(key)))}
+        take = [
+            places.get(row) if asked else None
+            for row, asked in zip(_rows(batch.data.select(key)), wanted.to_pylist(), strict=True)
+        ]
+        found = fetched.data.take(pa.array(take, pa.int64()))
+        columns = []
+        for field, column in zip(batch.data.schema, batch.data.columns, strict=True):
+            mask = batch.unchanged.get(field.name)
+            columns.append(column if mask is None else pc.if_else(mask, found.column(field.name), column))
+        return replace(batch, data=pa.RecordBatch.from_arrays(columns, schema=batch.data.schema))
+
+    def _moved_whole(self, stream: LogStream, batch: ChangeBatch) -> ChangeBatch:
+        """While the log tells again what a copy has seen already, the row under a former key may be another one that
+        came later: values that a change of key left out must not be taken from it. They are asked for at the source. A
+        row that is gone there is moved or deleted further on in the log, and until then still in this manner."""
+        wanted = pc.and_(batch.moved, _any(list(batch.unchanged.values())))
+        if not wanted.true_count:
+            return batch
+        key = list(stream.target.primary_key)
+        fetched = self._log.fetch(stream.read_as, batch.data.select(key).filter(wanted))
+        places = {row: i for i, row in enumerate(_rows(fetched.data.select(key)))}
+        take = [
+            places.get(row) if asked else None
+            for row, asked in zip(_rows(batch.data.select(key)), wanted.to_pylist(), strict=True)
+        ]
+        if any(asked and at is None for asked, at in zip(wanted.to_pylist(), take, strict=True)):
+            stream.snapshot_until = max(stream.snapshot_until or 0, self._log.end()) if stream.joined else None
+        found = fetched.data.take(pa.array(take, pa.int64()))
+        columns = []
+        for field, column in zip(batch.data.schema, batch.data.columns, strict=True):
+            mask = batch.unchanged.get(field.name)
+            filled = column if mask is None else pc.if_else(pc.and_(mask, wanted), found.column(field.name), column)
+            columns.append(filled)
+        left = {name: pc.and_not(mask, wanted) for name, mask in batch.unchanged.items()}
+        return replace(
+            batch,
+            data=pa.RecordBatch.from_arrays(columns, schema=batch.data.schema),
+            unchanged={name: mask for name, mask in left.items() if mask.true_count},
+        )
+
+
+def _before(part: ChangeSlice, until: int) -> ChangeSlice:
+    """The transactions of a slice that were committed before ``until``."""
+    if part.position <= until and part.whole:
+        return part
+    batches = []
+    for name, batch in part.batches:
+        rows = int(np.searchsorted(batch.lsn.to_numpy(), until))
+        if rows or batch.evolution is not None:
+            batches.append((name, batch.slice(0, rows)))
+    return replace(part, batches=tuple(batches), position=min(part.position, until))
+
+
+def _inserts(data: pa.RecordBatch, schema: StreamSchema, of: ChangeBatch) -> ChangeBatch:
+    """Fetched rows as inserts at the place of the batch that asked for them."""
+    rows, last = data.num_rows, of.rows - 1
+    return ChangeBatch(
+        schema=schema,
+        data=data,
+        op=pa.array([int(Op.INSERT)] * rows, pa.uint8()),
+        lsn=pa.repeat(of.lsn[last], rows),
+        ordinal=pa.repeat(of.ordinal[last], rows),
+        committed_at=pa.repeat(of.committed_at[last], rows),
+    )
+
+
+def _any(masks: list[pa.Array]) -> pa.Array:
+    found = masks[0]
+    for mask in masks[1:]:
+        found = pc.or_(found, mask)
+    return found
+
+
+def _rows(data: pa.RecordBatch) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in data.columns), strict=True))

@@ -1,0 +1,71 @@
+"""From a stored connection to one that the engine can run. Here, and nowhere else, secrets are in clear."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from syncline.core.errors import ErrorKind, SynclineError
+from syncline.sdk.interpolation import literal
+from syncline.sdk.metadata import MetadataColumns
+from syncline.sdk.reference import ConnectorReference
+from syncline.service import actors, airbyte_config, definitions
+from syncline.service.callers import SYSTEM
+from syncline.service.control import Control
+from syncline.service.definitions import connector_of
+from syncline.service.errors import NotFoundError
+from syncline.service.project import Connection, StreamBlock, SyncBlock
+from syncline.service.stream_configs import placed, stream_block
+from syncline.store import actors as actor_rows
+from syncline.store import connections
+from syncline.store.values import Actor, StoredConnection
+
+__all__ = ["runnable"]
+
+
+def runnable(control: Control, connection_id: UUID) -> Connection:
+    """The connection under its key, with the secrets that the store keeps in clear; references to others outside are
+    still references, which the attempt's process follows. Give it to that process through a pipe and nowhere else.
+
+    Raises "not found" when it, its source or its destination is deleted, ``config`` for what cannot be run."""
+    with control.database.read() as transaction:
+        stored = connections.find(transaction, connection_id)
+        if stored is None or stored.deleted_at is not None:
+            raise NotFoundError("connection", connection_id)
+        source = actor_rows.find(transaction, stored.source_id)
+        destination = actor_rows.find(transaction, stored.destination_id)
+    for role, actor in (("source", source), ("destination", destination)):
+        if actor is None or actor.deleted_at is not None:
+            raise SynclineError(
+                ErrorKind.CONFIG, f"the {role} of connection {stored.name!r} was deleted", hint="make a new connection"
+            )
+    assert source is not None
+    assert destination is not None
+    return _connection(control, stored, source, destination)
+
+
+def _connection(control: Control, stored: StoredConnection, source: Actor, destination: Actor) -> Connection:
+    reads = definitions.get(control, SYSTEM, "source", source.definition_id)
+    writes = definitions.get(control, SYSTEM, "destination", destination.definition_id)
+    taken = actors.clear_configuration(control, source)
+    given = actors.clear_configuration(control, destination)
+    options = stored.options
+    soft = "soft" in (options.deletes, airbyte_config.deletions(writes, given))
+    blocks = None if stored.streams is None else tuple(StreamBlock(**stream_block(s)) for s in stored.streams)
+    return Connection(
+        name=stored.key,
+        source=ConnectorReference(
+            type=connector_of(reads).name, config=literal(airbyte_config.connector_config(reads, taken))
+        ),
+        destination=ConnectorReference(
+            type=connector_of(writes).name,
+            config=literal(placed(writes, airbyte_config.connector_config(writes, given), stored)),
+        ),
+        sync=SyncBlock(
+            mode=options.mode,
+            cursor_field=options.cursor_field,
+            streams=blocks,
+            concurrency=options.concurrency,
+            deletes="soft" if soft else "hard",
+            metadata_columns=MetadataColumns(options.metadata_columns),
+        ),
+    )

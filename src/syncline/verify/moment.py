@@ -1,0 +1,34 @@
+"""A moment of a source that both its log and its tables know: everything committed before an LSN, and a snapshot of
+exactly that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncline.core.errors import ErrorKind, SynclineError
+from syncline.sdk.config import ConnectorConfig
+
+__all__ = ["FixedMoment", "fixed_moment"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedMoment:
+    """``lsn``: transactions with a smaller commit LSN belong to it, no others. ``snapshot`` is what a session of the
+    source takes up to see exactly them; good until the moment is left."""
+
+    lsn: int
+    snapshot: str
+
+
+@contextmanager
+def fixed_moment(config: ConnectorConfig, work_dir: Path) -> Iterator[FixedMoment]:
+    """A moment of now, for sources with a log. Costs the source a session and, while it lasts, a temporary slot."""
+    if not type(config).__module__.startswith("syncline.connectors.postgres."):
+        raise SynclineError(ErrorKind.CONFIG, f"verify cannot fix a moment of {type(config).__name__}")
+    from syncline.verify.postgres_moment import postgres_moment
+
+    with postgres_moment(config, work_dir) as moment:
+        yield moment

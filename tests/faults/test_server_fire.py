@@ -1,0 +1,183 @@
+"""Server and attempts killed at random while connections run on a short schedule: every due run accounted for, none
+doubled, none hanging, and both ends equal.
+
+``SYNCLINE_FIRE_SECONDS`` (default 60; the long form is 600) and ``SYNCLINE_FIRE_PERIOD`` (seconds between the runs of a
+connection, default 20) scale it. The figures are printed at the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+from tests.faults.server_process import ACTIVE, ServerProcess, running_server, until
+
+from syncline.core.errors import SynclineError
+from syncline.store import attempts, jobs
+from syncline.store.database import open_database
+from syncline.store.job_values import Attempt, Job, JobFilter
+from syncline.store.paging import Page
+from syncline.testing.postgres_server import PostgresServer
+
+pytestmark = pytest.mark.faults
+
+SECONDS = float(os.environ.get("SYNCLINE_FIRE_SECONDS", "60"))
+PERIOD = int(os.environ.get("SYNCLINE_FIRE_PERIOD", "20"))
+CONNECTIONS = 20
+SEED = int(os.environ.get("SYNCLINE_FIRE_SEED", "20261121"))
+
+
+def test_under_fire(tmp_path: Path, postgres_server: PostgresServer) -> None:
+    chance = random.Random(SEED)
+    database = postgres_server.create_database()
+    tally: Counter[str] = Counter()
+    _make_tables(postgres_server.dsn(database))
+    with running_server(tmp_path / "home", {"SYNCLINE_SLOTS": "4"}) as server:
+        connections = [_connect(server, postgres_server, database, n) for n in range(CONNECTIONS)]
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            time.sleep(chance.uniform(0.2, 3.0))
+            _change(postgres_server.dsn(database), chance)
+            _fire(server, chance, tally)
+        for connection in connections:
+            server.call("PATCH", f"/v1/connections/{connection}", {"schedule": {"scheduleType": "manual"}})
+        until(lambda: not _active(server), 180)
+        for connection in connections:
+            job = server.trigger(connection)
+            assert server.wait(job) == "succeeded", (connection, server.detail(job))
+        for n in range(CONNECTIONS):
+            assert _content(postgres_server.dsn(database), f"s{n}") == _content(postgres_server.dsn(database), f"d{n}")
+        _check_jobs(tmp_path / "home", connections, tally)
+    postgres_server.drop_database(database)
+    print(f"\nserver under fire for {SECONDS:g} s: {dict(tally)}")
+
+
+def _make_tables(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for n in range(CONNECTIONS):
+            connection.execute(f"CREATE SCHEMA s{n}")
+            connection.execute(
+                f"CREATE TABLE s{n}.t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text,"
+                " updated_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+            )
+            connection.execute(f"INSERT INTO s{n}.t (v) SELECT 'v' || g FROM generate_series(1, 300) g")
+
+
+def _connect(server: ServerProcess, postgres: PostgresServer, database: str, n: int) -> str:
+    """Half of them copy everything, half what is new; their times are spread over the period."""
+    mode = {"syncMode": "full_refresh_overwrite"}
+    if n % 2:
+        mode = {
+            "syncMode": "incremental_deduped_history",
+            "cursorField": ["updated_at"],  # type: ignore[dict-item]
+            "primaryKey": [["id"]],  # type: ignore[dict-item]
+        }
+    return server.connection(
+        server.source(postgres, database, f"s{n}"),
+        server.destination(postgres, database, f"d{n}"),
+        configurations={"streams": [{"name": "t", **mode}]},
+        schedule={"scheduleType": "cron", "cronExpression": f"{n % PERIOD}/{PERIOD} * * * * ?"},
+    )
+
+
+def _change(dsn: str, chance: random.Random) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for n in chance.sample(range(CONNECTIONS), 5):
+            connection.execute(f"INSERT INTO s{n}.t (v) VALUES ('new')")
+            connection.execute(
+                f"UPDATE s{n}.t SET v = v || '!', updated_at = clock_timestamp() WHERE id = %s",
+                (chance.randint(1, 300),),
+            )
+
+
+def _fire(server: ServerProcess, chance: random.Random, tally: Counter[str]) -> None:
+    alive = server.attempts_alive()
+    if chance.random() < 0.35:
+        server.kill()
+        tally["servers killed"] += 1
+        if alive and chance.random() < 0.5:
+            _kill(chance.choice(alive)[0], tally)
+        time.sleep(chance.choice([0, 0, 0.3, 2.0]))
+        server.start()
+    elif alive:
+        _kill(chance.choice(alive)[0], tally)
+
+
+def _kill(pid: int, tally: Counter[str]) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    tally["attempts killed"] += 1
+
+
+def _active(server: ServerProcess) -> bool:
+    found = [server.call("GET", f"/v1/jobs?status={status}")["data"] for status in ACTIVE]
+    return any(found)
+
+
+def _content(dsn: str, schema: str) -> Counter[tuple[object, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return Counter(connection.execute(f"SELECT id, v, updated_at FROM {schema}.t").fetchall())
+
+
+def _check_jobs(home: Path, connections: list[str], tally: Counter[str]) -> None:
+    store = open_database(f"sqlite:///{home / 'syncline.db'}")
+    try:
+        with store.read() as tx:
+            found = list(jobs.jobs_listed(tx, JobFilter(descending=False), Page(limit=None)).items)
+            tries = attempts.of_jobs(tx, [job.id for job in found])
+    except SynclineError as error:
+        raise AssertionError(str(error)) from error
+    finally:
+        store.close()
+    assert [job.id for job in found if job.status.active] == []
+    for connection in connections:
+        mine = [job for job in found if job.connection_id == UUID(connection)]
+        _check_due(mine, tally)
+        _check_apart(home, mine, tries)
+    tally["jobs"] = len(found)
+    tally["attempts"] = sum(len(each) for each in tries.values())
+    tally.update(f"jobs {job.status.value}" for job in found)
+
+
+def _check_due(mine: list[Job], tally: Counter[str]) -> None:
+    """The due times of one connection's jobs follow each other without a gap and without coming twice."""
+    expected: datetime | None = None
+    for job in mine:
+        if job.due is None:
+            continue
+        assert expected is None or job.due.first == expected, (job.id, job.due, expected)
+        assert job.due.last == job.due.first + (job.due.count - 1) * timedelta(seconds=PERIOD)
+        expected = job.due.last + timedelta(seconds=PERIOD)
+        tally["due times"] += job.due.count
+    assert expected is not None
+
+
+def _check_apart(home: Path, mine: list[Job], tries: dict[int, list[Attempt]]) -> None:
+    """By what the attempts themselves wrote: no two of one connection were at work at the same time."""
+    spans = []
+    for job in mine:
+        for attempt in tries[job.id]:
+            journal = home / "jobs" / f"{job.id}-{job.sync_id}" / str(attempt.number) / "journal.jsonl"
+            if not journal.exists():
+                continue  # killed before it began
+            lines = [
+                json.loads(line) for line in journal.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
+            ]
+            times = sorted(str(line["at"]) for line in lines if "at" in line)
+            if times:
+                spans.append((times[0], times[-1], job.id, attempt.number))
+    spans.sort()
+    for one, following in itertools.pairwise(spans):
+        assert one[1] <= following[0], (one, following)
