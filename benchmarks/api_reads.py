@@ -1,4 +1,4 @@
-"""Reads over HTTP: ``python benchmarks/api_reads.py`` asks a server with 10,000 jobs for 200 reads a second and says how
+"""Reads over HTTP: ``python benchmarks/api_reads.py`` asks a server with 10,000 jobs for 200 reads a second, says how
 long each took, then pages through all jobs.
 
 The server is ``syncline server`` on SQLite with authentication, as a user starts it. The load is open: a request is
