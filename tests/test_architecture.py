@@ -53,8 +53,9 @@ HOMES = {
     "cryptography": ("service.secrets",),
     "duckdb": ("connectors.duckdb", "verify"),
     "fastapi": ("api",),
+    "httpx": ("connectors.rest_api",),
     "jwt": ("service.auth",),
-    "msgspec": ("connectors.airbyte",),
+    "msgspec": ("connectors.airbyte", "connectors.rest_api", "sdk.records"),
     "psycopg": ("connectors.postgres", "verify"),
     "ray": ("engine.executors.ray",),
     "rich": ("cli",),
@@ -66,7 +67,10 @@ HOMES = {
 }
 
 # What comes from outside into the two lowest floors, besides the standard library.
-OUTSIDE = {"core": {"pyarrow"}, "sdk": {"numpy", "pyarrow", "pydantic", "pydantic_core", "boto3", "botocore"}}
+OUTSIDE = {
+    "core": {"pyarrow"},
+    "sdk": {"numpy", "pyarrow", "pydantic", "pydantic_core", "boto3", "botocore", "msgspec"},
+}
 
 # Code that runs what it reads: work that crosses a process is plain JSON.
 PICKLES = {"cloudpickle", "dill", "marshal", "pickle", "shelve"}

@@ -14,10 +14,10 @@ import msgspec
 
 from syncline.connectors.airbyte.messages import envelope, failure, whole
 from syncline.connectors.airbyte.process import ConnectorProcess
-from syncline.connectors.airbyte.records import RecordReader
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName
 from syncline.sdk.feed import FedBatch, FedDone, FedLog, FedMessage, FedState
+from syncline.sdk.records.reader import RecordReader
 
 __all__ = ["ConnectorFeed"]
 

@@ -10,16 +10,16 @@ from typing import Any
 from syncline.connectors.airbyte.command import command_of
 from syncline.connectors.airbyte.config import AirbyteSourceConfig
 from syncline.connectors.airbyte.feed import ConnectorFeed
-from syncline.connectors.airbyte.field_types import schema_of
 from syncline.connectors.airbyte.messages import failure, whole
 from syncline.connectors.airbyte.process import ConnectorProcess
-from syncline.connectors.airbyte.records import RecordReader
-from syncline.connectors.airbyte.secrets import OwnConfig, Redactor
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import Catalog, SelectedStream, Stream, StreamName, SyncMode
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.feed import FedSource
 from syncline.sdk.findings import Finding, Severity
+from syncline.sdk.own_config import OwnConfig, Redactor
+from syncline.sdk.records.json_schema import schema_of
+from syncline.sdk.records.reader import RecordReader
 
 __all__ = ["AirbyteSource"]
 
@@ -38,7 +38,7 @@ class AirbyteSource(FedSource):
     def __init__(self, config: AirbyteSourceConfig, context: ConnectorContext) -> None:
         self._config = config
         self._command = command_of(config)
-        self._own = OwnConfig(context.work_dir, config.config)
+        self._own = OwnConfig(context.work_dir, config.config, name="airbyte-config.json")
         self._redact = Redactor(config.config)
         self._raw: dict[StreamName, dict[str, Any]] | None = None
 

@@ -1,4 +1,5 @@
-"""Keeps a connector's secrets out of what is said about it, and what it changes of its own configuration."""
+"""Keeps a connector's secrets out of what is said about it, and what it changes of its own configuration: a refresh
+token that rotates must outlive the run that got it."""
 
 from __future__ import annotations
 
@@ -52,8 +53,9 @@ class OwnConfig:
     """The configuration as the connector last changed it (a refresh token that rotates), in a file of the connection's
     folder that only this user can read. It holds as long as the user's own configuration stays what it was."""
 
-    def __init__(self, folder: Path, given: Mapping[str, Any]) -> None:
-        self._path = folder / "airbyte-config.json"
+    def __init__(self, folder: Path, given: Mapping[str, Any], *, name: str) -> None:
+        """``name`` is the file's."""
+        self._path = folder / name
         self._given = dict(given)
         self._of = hashlib.sha256(json.dumps(self._given, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from syncline.connectors.airbyte.field_types import schema_of
-from syncline.connectors.airbyte.records import RecordReader
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.sdk.packages.requirement import allows
+from syncline.sdk.records.json_schema import schema_of
+from syncline.sdk.records.reader import RecordReader
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 

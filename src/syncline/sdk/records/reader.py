@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from syncline.connectors.airbyte.field_types import WHOLE
-from syncline.connectors.airbyte.record_values import Contradiction, value_of
 from syncline.core.batch import Batch, Misfit
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
+from syncline.sdk.records.json_schema import WHOLE
+from syncline.sdk.records.values import Contradiction, value_of
 
 __all__ = ["RecordReader"]
 
@@ -94,7 +94,7 @@ class RecordReader:
                 raise SynclineError(
                     ErrorKind.DATA,
                     f"a record is not a JSON object: {error}",
-                    hint="the connector writes what the protocol does not allow; tell its author",
+                    hint="every record must be one; look at what the source sends",
                 ) from None
             for column, field, text in zip(columns, self._fields, texts, strict=True):
                 if field.logical == "json":
