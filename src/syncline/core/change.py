@@ -7,7 +7,7 @@ ordered by (commit LSN of their transaction, ordinal within it).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -40,10 +40,12 @@ class Evolution:
     """How a stream's columns changed at this place of the log, as far as the new schema does not say it by itself.
 
     ``renamed``: new name -> former name. ``backfill``: for added columns whose default the source gave to the rows that
-    were there, that value (of the column's Arrow type; columns without an entry are NULL there)."""
+    were there, that value (of the column's Arrow type; columns without an entry are NULL there).
+    ``called``: the name that the table has from here on, where it got another one; the stream keeps its own."""
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     backfill: Mapping[str, pa.Scalar] = field(default_factory=dict)
+    called: StreamName | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +97,7 @@ class ChangeBatch:
             unchanged={name: mask.slice(start, length) for name, mask in self.unchanged.items()},
             old_key=None if self.old_key is None else self.old_key.slice(start, length),
             moved=None if self.moved is None else self.moved.slice(start, length),
-            misfits=tuple(
-                Misfit(row=m.row - start, column=m.column, text=m.text, reason=m.reason)
-                for m in self.misfits
-                if start <= m.row < stop
-            ),
+            misfits=tuple(replace(m, row=m.row - start) for m in self.misfits if start <= m.row < stop),
             evolution=self.evolution if start == 0 else None,
         )
 

@@ -33,7 +33,8 @@ class StreamCheckpoint:
     ``generation`` counts the whole copies of the stream, ``sequence`` the commits of the ledger. ``position`` is the
     source's (None: never finished). While ``phase`` is READING, ``plan`` is the unfinished plan, ``write`` what its
     rows do, ``done`` the ids of its committed partitions. ``schema`` is what the destination was last prepared for.
-    ``rows`` counts the rows committed of the running plan.
+    ``rows`` counts the rows committed of the running plan. ``quality`` is what the quality gates remember, in plain
+    JSON: counts of the running plan, results, what is held back and why (:mod:`syncline.quality.record`).
     """
 
     generation: int = 0
@@ -46,6 +47,7 @@ class StreamCheckpoint:
     schema: StreamSchema | None = None
     rows: int = 0
     sync_id: str = ""
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
     def next(self, **changes: Any) -> StreamCheckpoint:
         """The following checkpoint: ``sequence`` one higher, the given fields changed."""
@@ -63,6 +65,7 @@ class StreamCheckpoint:
             "schema": self.schema.to_json() if self.schema else None,
             "rows": self.rows,
             "sync_id": self.sync_id,
+            **({"quality": dict(self.quality)} if self.quality else {}),
         }
 
     @classmethod
@@ -78,6 +81,7 @@ class StreamCheckpoint:
             schema=StreamSchema.from_json(data["schema"]) if data.get("schema") else None,
             rows=data.get("rows", 0),
             sync_id=data.get("sync_id", ""),
+            quality=data.get("quality", {}),
         )
 
 
@@ -94,7 +98,8 @@ class Staged:
     """Proof of the data of one partition, laid down and not yet visible. Plain JSON: it may come from another process.
 
     ``payload`` is the destination's own (keys, upload ids, a staging table). ``rows`` are those that become visible,
-    ``quarantined`` those beside; ``bytes`` what was laid down.
+    ``quarantined`` those beside; ``bytes`` what was laid down. ``note`` is the engine's: what the quality gates counted
+    in these rows.
     """
 
     partition: str
@@ -102,6 +107,7 @@ class Staged:
     quarantined: int = 0
     bytes: int = 0
     payload: Mapping[str, Any] = field(default_factory=dict)
+    note: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -110,6 +116,7 @@ class Staged:
             "quarantined": self.quarantined,
             "bytes": self.bytes,
             "payload": dict(self.payload),
+            **({"note": dict(self.note)} if self.note else {}),
         }
 
     @classmethod
@@ -120,6 +127,7 @@ class Staged:
             quarantined=data["quarantined"],
             bytes=data["bytes"],
             payload=data["payload"],
+            note=data.get("note", {}),
         )
 
 

@@ -404,7 +404,7 @@ def _column_codes(column: pa.Array) -> _Ints:
 def _misfit_texts(batch: ChangeBatch, key: Sequence[str]) -> dict[str, list[Misfit]]:
     found: dict[str, list[Misfit]] = {}
     for m in batch.misfits:
-        if m.column in key:
+        if m.column in key and not m.rule:
             found.setdefault(m.column, []).append(m)
     return found
 

@@ -12,8 +12,9 @@ not the current one. Whatever is not committed when a process dies is garbage th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from syncline.core.batch import Batch
 from syncline.core.checkpoint import LedgerEntry, Staged, StreamCheckpoint, StreamTarget
@@ -21,7 +22,17 @@ from syncline.core.stream import StreamName, SyncMode
 from syncline.sdk.findings import Finding
 from syncline.sdk.source import RawFormat
 
-__all__ = ["Destination", "DestinationTraits", "RawWriter", "Writer", "WritesRaw"]
+__all__ = [
+    "Destination",
+    "DestinationTraits",
+    "RawWriter",
+    "ReadsStage",
+    "RunsSql",
+    "StagedView",
+    "TakesNote",
+    "Writer",
+    "WritesRaw",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +128,59 @@ class Destination(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class TakesNote(Protocol):
+    """Ability of a writer whose destination hands sealed stages back after a crash: it keeps the engine's note."""
+
+    def note(self, note: Mapping[str, Any]) -> None:
+        """Called at most once, before ``seal``: the note becomes :attr:`Staged.note`, durable with the stage."""
+        ...
+
+
+class StagedView(Protocol):
+    """What lies staged, for questions in SQL before it becomes visible. Nothing can be changed through it."""
+
+    @property
+    def relation(self) -> str:
+        """What stands behind FROM for the staged rows; columns have their names in the destination."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where people find the rows: a table's name, a folder."""
+        ...
+
+    def table(self, name: str) -> str:
+        """What stands behind FROM for another visible table (``table`` or ``schema.table``)."""
+        ...
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The answer of one query; not for many rows."""
+        ...
+
+
+@runtime_checkable
+class ReadsStage(Protocol):
+    """Ability: answer questions about a plan's rows before they are published."""
+
+    def staged_view(
+        self, target: StreamTarget, held: Sequence[Staged], token: int
+    ) -> AbstractContextManager[StagedView]:
+        """For REPLACE the hidden generation, every partition of which is committed; else the stages ``held``, none of
+        which is. Raises ``config`` where the stage cannot be read."""
+        ...
+
+
+@runtime_checkable
+class RunsSql(Protocol):
+    """Ability: run a script of the user's at the destination."""
+
+    def run_sql(self, script: str, *, timeout: float) -> None:
+        """All statements in one transaction where the system can. Raises ``data`` with the system's own message for
+        what it refuses, ``transient`` after ``timeout`` seconds."""
+        ...
 
 
 @runtime_checkable

@@ -10,7 +10,6 @@ done again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from datetime import UTC, datetime
 import duckdb
 import pyarrow as pa
 
+from syncline.connectors.duckdb.aside import aside_batch
 from syncline.connectors.duckdb.changes_merge import Merge
 from syncline.connectors.duckdb.config import DuckdbDestinationConfig
 from syncline.connectors.duckdb.database import Database
@@ -220,14 +220,7 @@ class DuckdbChangeSession:
         if not rows:
             return
         con = self._begun()
-        data = pa.table(
-            {
-                "c0": pa.array([r.column for r in rows], pa.string()),
-                "c1": pa.array([r.reason for r in rows], pa.string()),
-                "c2": pa.array([json.dumps(dict(r.record), ensure_ascii=False) for r in rows], pa.string()),
-            }
-        )
-        con.register("_syncline_aside", data)
+        con.register("_syncline_aside", pa.Table.from_batches([aside_batch(rows)]))
         try:
             self._ledger(target.stream).quarantine_from(
                 "_syncline_aside", partition="log", generation=target.generation, sync_id=target.sync_id

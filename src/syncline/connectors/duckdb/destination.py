@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC
 
 import duckdb
 
@@ -20,6 +22,7 @@ from syncline.core.stream import StreamName, SyncMode, WriteMode
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import DestinationTraits
 from syncline.sdk.findings import Finding
+from syncline.sdk.quarantine import QuarantineEntry
 
 __all__ = ["DuckdbDestination"]
 
@@ -121,6 +124,34 @@ class DuckdbDestination:
                 folder.tidy()
                 if target.write is WriteMode.MERGE:
                     reclaim(con, table)
+
+    def quarantine(self, connection: str, stream: StreamName) -> Iterator[QuarantineEntry]:
+        if not self._database.exists:
+            return
+        place = place_of(self._config, connection, stream)
+        with self._database.opened() as con:
+            ledger = Ledger(con, place.table.schema, connection, stream)
+            if not ledger.exists():
+                return
+            ledger.create()  # a store of an earlier version gets the newer columns
+            rows = ledger.quarantined()
+        for number, generation, partition, sync_id, column, reason, record, at, original in rows:
+            yield QuarantineEntry(
+                id=number or "",
+                generation=generation,
+                partition=partition,
+                sync_id=sync_id,
+                column=column,
+                reason=reason,
+                record=json.loads(record),
+                at=at.astimezone(UTC).isoformat(),
+                original=original or "",
+            )
+
+    def forget_quarantined(self, connection: str, stream: StreamName, ids: Sequence[str]) -> int:
+        place = place_of(self._config, connection, stream)
+        with self._database.opened() as con:
+            return Ledger(con, place.table.schema, connection, stream).forget_quarantined(ids)
 
     def change_session(self, connection: str) -> DuckdbChangeSession:
         """A session that applies changes of a log; it opens the file for each flush."""

@@ -6,6 +6,7 @@ Every method runs inside the caller's transaction; the ledger is changed only by
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,8 @@ class Ledger:
             )
             """
         )
+        for later in ("id", "original"):
+            self._con.execute(f"ALTER TABLE {self.quarantine} ADD COLUMN IF NOT EXISTS {later} VARCHAR")
 
     def entry(self) -> LedgerEntry | None:
         """The stream's entry, or None."""
@@ -185,14 +188,37 @@ class Ledger:
     # -- quarantine ------------------------------------------------------------------------------------------------
 
     def quarantine_from(self, relation: str, *, partition: str, generation: int, sync_id: str) -> int:
-        """Add the rows of ``relation`` (column_name, reason, record) to the quarantine; returns how many."""
+        """Add the rows of ``relation`` (:func:`aside_table`) to the quarantine; returns how many."""
         row = self._con.execute(
             f"""
-            INSERT INTO {self.quarantine}
-            SELECT ?, ?, ?, ?, ?, ?, c0, c1, c2, now()
+            INSERT INTO {self.quarantine} (
+                connection, stream_namespace, stream_name, generation, partition_id, sync_id,
+                column_name, reason, record, quarantined_at, id, original
+            )
+            SELECT ?, ?, ?, ?, ?, ?, c0, c1, c2, now(), c3, c4
             FROM {quote(relation)}
             """,
             [*self._key, generation, partition, sync_id],
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def quarantined(self) -> list[tuple[Any, ...]]:
+        """The stream's rows in the order in which they came: id, generation, partition, sync, column, reason, record,
+        time, original."""
+        return self._con.execute(
+            f"""
+            SELECT id, generation, partition_id, sync_id, column_name, reason, record, quarantined_at, original
+            FROM {self.quarantine}
+            WHERE {_MINE}
+            ORDER BY quarantined_at, rowid
+            """,
+            self._key,
+        ).fetchall()
+
+    def forget_quarantined(self, ids: Sequence[str]) -> int:
+        """Remove rows by their ids; returns how many there were."""
+        row = self._con.execute(
+            f"DELETE FROM {self.quarantine} WHERE {_MINE} AND list_contains(?, id)", [*self._key, list(ids)]
         ).fetchone()
         return int(row[0]) if row else 0
 

@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
+from syncline.connectors.duckdb.aside import ASIDE, aside_batch
 from syncline.connectors.duckdb.errors import from_os
 from syncline.connectors.duckdb.types import column_type, holds_text, stage_type
 from syncline.connectors.duckdb.values import fitted, staged_array
@@ -38,7 +39,6 @@ __all__ = ["StageFolder", "StageWriter", "remove_empty_side", "staged_field"]
 #: ~8 MB: what the committing process holds of a stage at a time, times two.
 _CHUNK_BYTES = 8 << 20
 
-_ASIDE = pa.schema([pa.field("c0", pa.string()), pa.field("c1", pa.string()), pa.field("c2", pa.string())])
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
@@ -156,8 +156,13 @@ class StageWriter:
         self._places = [target.schema.names.index(f.name) for f in self._fields]
         self._key = _null_free_key(target)
         self._rows = _Part(self._path(".arrow"), self._schema)
-        self._aside = _Part(self._path(".aside.arrow"), _ASIDE)
+        self._aside = _Part(self._path(".aside.arrow"), ASIDE)
         self._text_bytes = [0] * len(self._fields)
+        self._note: Mapping[str, Any] = {}
+
+    def note(self, note: Mapping[str, Any]) -> None:
+        """See :class:`syncline.sdk.destination.TakesNote`."""
+        self._note = note
 
     def write(self, batch: Batch) -> None:
         data, rows = fitted(batch, self._target.schema, self._key)
@@ -196,6 +201,7 @@ class StageWriter:
                 quarantined=self._aside.rows,
                 bytes=self._rows.bytes + self._aside.bytes,
                 payload=payload,
+                note=self._note,
             )
             # Last, and under its own name only when it is whole: where it stands, everything stands.
             _write_durably(proof, json.dumps(staged.to_json()).encode())
@@ -210,13 +216,8 @@ class StageWriter:
             self._path(".json").unlink(missing_ok=True)
 
     def _put_aside(self, rows: Sequence[QuarantinedRow]) -> None:
-        columns = [
-            pa.array([r.column for r in rows], pa.string()),
-            pa.array([r.reason for r in rows], pa.string()),
-            pa.array([json.dumps(dict(r.record), ensure_ascii=False) for r in rows], pa.string()),
-        ]
         try:
-            self._aside.write(pa.RecordBatch.from_arrays(columns, schema=_ASIDE))
+            self._aside.write(aside_batch(rows))
         except OSError as error:
             raise from_os(error, self._aside.path) from error
 

@@ -8,6 +8,7 @@ such an integer is refused. Nothing here makes a Python object per row, except f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,7 @@ def fitted(batch: Batch, schema: StreamSchema, key: Sequence[str]) -> tuple[pa.R
     """The rows of a batch that can be held, still in their carriers, and the others. ``key``: columns that must not be
     NULL. Returns the batch's own data when all rows fit."""
     columns = list(batch.data.columns)
-    bad = [m for m in batch.misfits if _sentinel(schema.field(m.column).type, m.text) is None]
+    bad = [m for m in batch.misfits if m.rule or _sentinel(schema.field(m.column).type, m.text) is None]
     for i, field in enumerate(schema.fields):
         found = _misfits(columns[i], field.name)
         if found and is_text(field.type):
@@ -56,7 +57,7 @@ def fitted(batch: Batch, schema: StreamSchema, key: Sequence[str]) -> tuple[pa.R
     # Of a row that goes, its other misfits are shown in their own text too.
     shown = {(m.row, m.column) for m in bad}
     bad += [m for m in batch.misfits if m.row in bad_rows and (m.row, m.column) not in shown]
-    kept, rows = set_aside(pa.RecordBatch.from_arrays(columns, schema=batch.data.schema), bad)
+    kept, rows = set_aside(pa.RecordBatch.from_arrays(columns, schema=batch.data.schema), bad, original=batch.data)
     return kept, [_null_key_shown(row) for row in rows]
 
 
@@ -64,7 +65,7 @@ def _null_key_shown(row: QuarantinedRow) -> QuarantinedRow:
     """A NULL key is a NULL in the record too, not an empty text."""
     if row.reason != _NULL_KEY:
         return row
-    return QuarantinedRow(column=row.column, reason=row.reason, record={**row.record, row.column: None})
+    return replace(row, record={**row.record, row.column: None})
 
 
 # -- values that DuckDB holds though their carrier does not ----------------------------------------------------------

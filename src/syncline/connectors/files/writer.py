@@ -256,6 +256,8 @@ class FilesWriter:
                 "reason": row.reason,
                 "record": dict(row.record),
                 "quarantined_at": now,
+                "id": row.id,
+                "original": row.original,
             }
             lines.append(json.dumps(record, ensure_ascii=False))
         self._quarantine.sink.write("".join(line + "\n" for line in lines).encode())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from syncline.core.batch import Misfit, QuarantinedRow
-from syncline.sdk.quarantine import value_text
+from syncline.sdk.quarantine import original_of, value_text
 
 __all__ = ["aside_row"]
 
@@ -16,8 +16,9 @@ def aside_row(data: pa.RecordBatch, row: int, column: str, reason: str, texts: S
     """Row ``row`` of ``data``, refused for ``reason`` in ``column``; ``texts`` are its cells that only text can say."""
     record = {name: _text_of(array[row]) for name, array in zip(data.schema.names, data.columns, strict=True)}
     # A text of the source's own is better than ours, which cannot show what its carrier could not hold.
-    record.update({m.column: m.text for m in texts if record.get(m.column) is None})
-    return QuarantinedRow(column=column, reason=reason, record=record)
+    own = {m.column: m.text for m in texts if not m.rule and record.get(m.column) is None}
+    record.update(own)
+    return QuarantinedRow(column=column, reason=reason, record=record, original=original_of(data, row, own))
 
 
 def _text_of(value: pa.Scalar) -> str | None:

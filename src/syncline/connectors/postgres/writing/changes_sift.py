@@ -58,8 +58,10 @@ def sift(table: ChangeTable, data: pa.RecordBatch, misfits: Sequence[Misfit], *,
     columns, coder = (table.key_columns, table.key_coder) if only_keys else (table.columns, table.coder)
     told = list(misfits)
     problems: list[Misfit] = []
-    if told and table.target.dialect != "postgres":
-        problems, told = told, []
+    if told:
+        texts_welcome = table.target.dialect == "postgres"
+        problems = [m for m in told if m.rule or not texts_welcome]
+        told = [m for m in told if not m.rule] if texts_welcome else []
     encoded, lost = prepared(data, columns)
     problems += lost + coder.unencodable(encoded)
     if not problems:

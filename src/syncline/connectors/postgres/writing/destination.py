@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from syncline.core.stream import StreamName, SyncMode, WriteMode
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import DestinationTraits
 from syncline.sdk.findings import Finding
+from syncline.sdk.quarantine import QuarantineEntry
 from syncline.sdk.source import RawFormat
 
 if TYPE_CHECKING:
@@ -168,6 +170,30 @@ class PostgresDestination:
                     where={"stream": str(target.stream)},
                 )
             ledger.remember(checkpoint)
+
+    def quarantine(self, connection: str, stream: StreamName) -> Iterator[QuarantineEntry]:
+        with postgres_errors(stream=str(stream)):
+            session, ledger = self._session(), self._ledger(connection, stream)
+            if ledger.missing(session):
+                return
+            ledger.make(session)  # a store of an earlier version gets the newer columns
+            rows = ledger.quarantined(session)
+        for number, generation, partition, sync_id, column, reason, record, at, original in rows:
+            yield QuarantineEntry(
+                id=number or "",
+                generation=generation,
+                partition=partition,
+                sync_id=sync_id,
+                column=column,
+                reason=reason,
+                record=json.loads(record),
+                at=at,
+                original=original or "",
+            )
+
+    def forget_quarantined(self, connection: str, stream: StreamName, ids: Sequence[str]) -> int:
+        with postgres_errors(stream=str(stream)):
+            return self._ledger(connection, stream).forget_quarantined(self._session(), ids)
 
     def change_session(self, connection: str) -> PostgresChangeSession:
         """A session that applies changes of a log, over a connection of its own."""

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from syncline.connectors.postgres.reading.statement import TableName, commas, run
-from syncline.connectors.postgres.writing.ledger_tables import LEDGER_TABLES
+from syncline.connectors.postgres.writing.ledger_tables import LATER_COLUMNS, LEDGER_TABLES
 from syncline.connectors.postgres.writing.names import StreamPlace
 from syncline.core.batch import QuarantinedRow
 from syncline.core.checkpoint import LedgerEntry, StreamCheckpoint
@@ -53,6 +53,7 @@ class Mark:
     rows: int
     quarantined: int
     bytes: int
+    note: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,9 @@ class Ledger:
 
     def make(self, session: Session) -> None:
         """Make the schema and our tables where they are missing. Does nothing, and needs no right, where they are."""
-        if not self.missing(session):
+        missing = self.missing(session)
+        if not missing:
+            self._add_later_columns(session)
             return
         with session.transaction():
             run(session, "SELECT pg_advisory_xact_lock({key})", key=_MAKING)
@@ -117,6 +120,28 @@ class Ledger:
             for name, ddl in LEDGER_TABLES.items():
                 if name in missing:
                     run(session, ddl, table=TableName(schema=self.schema, name=name))
+
+    def _add_later_columns(self, session: Session) -> None:
+        rows = run(
+            session,
+            """
+            SELECT c.relname::text, a.attname::text
+            FROM pg_class c
+            JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = {schema}
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE c.relname IN ({tables})
+            """,
+            schema=self.schema,
+            tables=commas(sql.Literal(name) for name in LEDGER_TABLES),
+        ).fetchall()
+        for name, column in LATER_COLUMNS:
+            if (name, column) not in rows:
+                run(
+                    session,
+                    "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} text",
+                    table=TableName(schema=self.schema, name=name),
+                    column=sql.Identifier(column),
+                )
 
     # -- the ledger's row ------------------------------------------------------------------------------------------
 
@@ -287,7 +312,7 @@ class Ledger:
             """
             INSERT INTO {staged}
             VALUES ({connection}, {namespace}, {name}, {partition}, {generation}, {sync_id}, {token}, {relation},
-                    {rows}, {quarantined}, {bytes}, now())
+                    {rows}, {quarantined}, {bytes}, now(), {note})
             """,
             partition=mark.partition,
             generation=mark.generation,
@@ -297,6 +322,7 @@ class Ledger:
             rows=mark.rows,
             quarantined=mark.quarantined,
             bytes=mark.bytes,
+            note=json.dumps(dict(mark.note)) if mark.note else None,
         )
 
     def marks(self, session: Session) -> list[Mark]:
@@ -304,15 +330,24 @@ class Ledger:
         rows = self._run(
             session,
             """
-            SELECT partition_id, generation, sync_id, relation, rows, quarantined, bytes
+            SELECT partition_id, generation, sync_id, relation, rows, quarantined, bytes, note
             FROM {staged}
             WHERE {mine}
             ORDER BY partition_id
             """,
         ).fetchall()
         return [
-            Mark(partition=p, generation=g, sync_id=s, relation=r, rows=n, quarantined=q, bytes=b)
-            for p, g, s, r, n, q, b in rows
+            Mark(
+                partition=p,
+                generation=g,
+                sync_id=s,
+                relation=r,
+                rows=n,
+                quarantined=q,
+                bytes=b,
+                note=json.loads(note) if note else {},
+            )
+            for p, g, s, r, n, q, b, note in rows
         ]
 
     def unmark(self, session: Session, partitions: Sequence[str]) -> int:
@@ -369,11 +404,31 @@ class Ledger:
                             json.dumps({name: _holdable(text) for name, text in row.record.items()}),
                         )
                     )
-                    + sql.SQL(", now()")
+                    + sql.SQL(", now(), {}, {}").format(sql.Literal(row.id), sql.Literal(row.original))
                 )
                 for row in rows[start : start + 500]
             )
             self._run(session, "INSERT INTO {into} VALUES {values}", into=into, values=values)
+
+    def quarantined(self, session: Session) -> list[tuple[Any, ...]]:
+        """The stream's rows as they came: id, generation, partition, sync, column, reason, record, time, original."""
+        return self._run(
+            session,
+            """
+            SELECT id, generation, partition_id, sync_id, column_name, reason, record::text,
+                   to_char(quarantined_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), original
+            FROM {quarantine}
+            WHERE {mine}
+            ORDER BY quarantined_at, ctid
+            """,
+        ).fetchall()
+
+    def forget_quarantined(self, session: Session, ids: Sequence[str]) -> int:
+        """Remove rows by their ids; returns how many there were."""
+        wanted = commas(sql.Literal(i) for i in ids)
+        return self._run(
+            session, "DELETE FROM {quarantine} WHERE {mine} AND id = ANY (ARRAY[{wanted}]::text[])", wanted=wanted
+        ).rowcount
 
     def forget_quarantine(self, session: Session, *, before: int | None = None, since: int | None = None) -> None:
         """Quarantined rows of generations that are gone: those before one, or one given up and later ones."""

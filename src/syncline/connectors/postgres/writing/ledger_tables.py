@@ -1,11 +1,11 @@
-"""Definitions of our own tables at the destination. A table that is there is never altered: add columns with care."""
+"""Definitions of our own tables at the destination. To a table that is there only columns are added."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import LiteralString
 
-__all__ = ["LEDGER_TABLES"]
+__all__ = ["LATER_COLUMNS", "LEDGER_TABLES"]
 
 _LEDGER: LiteralString = """
 CREATE TABLE {table} (
@@ -41,6 +41,7 @@ CREATE TABLE {table} (
     quarantined bigint NOT NULL,
     bytes bigint NOT NULL,
     staged_at timestamptz NOT NULL,
+    note text,
     PRIMARY KEY (connection, stream_namespace, stream_name, partition_id)
 )
 """
@@ -55,7 +56,9 @@ CREATE TABLE {table} (
     column_name text,
     reason text NOT NULL,
     record json NOT NULL,
-    quarantined_at timestamptz NOT NULL
+    quarantined_at timestamptz NOT NULL,
+    id text,
+    original text
 )
 """
 
@@ -66,3 +69,12 @@ LEDGER_TABLES: Mapping[str, LiteralString] = {
     "_syncline_quarantine": _QUARANTINE,
     "_syncline_staged_quarantine": _QUARANTINE,
 }
+
+#: (table, column): columns that tables of earlier versions lack; all of type text.
+LATER_COLUMNS: tuple[tuple[str, LiteralString], ...] = (
+    ("_syncline_staged", "note"),
+    ("_syncline_quarantine", "id"),
+    ("_syncline_quarantine", "original"),
+    ("_syncline_staged_quarantine", "id"),
+    ("_syncline_staged_quarantine", "original"),
+)

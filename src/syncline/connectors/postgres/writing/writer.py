@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pyarrow as pa
@@ -61,6 +61,7 @@ class _Transaction:
         self._ledger = ledger
         self._release = release
         self._open = True
+        self.note: Mapping[str, Any] = {}
         self._where = {"stream": str(berth.target.stream), "partition": berth.partition}
 
     def errors(self) -> contextlib.AbstractContextManager[None]:
@@ -86,6 +87,7 @@ class _Transaction:
             rows=rows,
             quarantined=quarantined,
             bytes=size,
+            note=self.note,
         )
         self._ledger.mark(self.session, mark, berth.token)
         self._ledger.hold(self.session, berth.token)
@@ -113,6 +115,7 @@ def staged_of(mark: Mark) -> Staged:
         quarantined=mark.quarantined,
         bytes=mark.bytes,
         payload={"relation": mark.relation, "generation": mark.generation, "sync_id": mark.sync_id},
+        note=mark.note,
     )
 
 
@@ -137,14 +140,19 @@ class ArrowWriter:
         self._aside: list[QuarantinedRow] = []
         self._quarantined = self._sent = self._bytes = 0
 
+    def note(self, note: Mapping[str, Any]) -> None:
+        """See :class:`syncline.sdk.destination.TakesNote`."""
+        self._transaction.note = note
+
     def write(self, batch: Batch) -> None:
         """Rows that can be held go into the table, the others aside."""
         if batch.rows == 0:
             return
         with self._transaction.errors():
             data, misfits = batch.data, list(batch.misfits)
-            if misfits and not self._texts_welcome:
-                data, misfits = self._set_aside(data, misfits, [])
+            failed = [m for m in misfits if m.rule or not self._texts_welcome]
+            if failed:
+                data, misfits = self._set_aside(data, failed, [m for m in misfits if not m.rule])
             encoded, problems = prepared(data, self._columns)
             problems += find_unencodable(encoded, self._encode)
             problems += self._null_keys(data, misfits)
