@@ -9,23 +9,19 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from syncline.connectors.files.config import FormatConfig
 from syncline.connectors.files.json_text import calendar_text, far_from_now, hex_text, json_lines, json_text
-from syncline.connectors.files.types import decimal_text, file_type, to_file_type
+from syncline.connectors.files.types import file_type
+from syncline.sdk.files.columns import decimal_text
+from syncline.sdk.files.parquet import ParquetEncoder
 
 __all__ = ["Encoder", "encoder"]
 
-#: Rows looked at to decide whether a dictionary pays for a column.
-_SAMPLE = 16_384
-#: Above this share of distinct values a dictionary costs time and space (measured: twice the time on keys and prices).
-_DISTINCT_SHARE = 0.4
 #: Text formats are written in steps of this many rows, so that their text, several times as large, stays small.
 _TEXT_ROWS = 16_384
 #: zlib's level 4 costs a quarter of its usual 6 here, for files 3 % larger; 31: with the header and check sum of gzip.
 _GZIP_LEVEL, _GZIP_FORMAT = 4, 31
-_CODED = pa.dictionary(pa.int32(), pa.string())
 
 
 class Encoder(Protocol):
@@ -35,7 +31,7 @@ class Encoder(Protocol):
         """Add rows; for Parquet one row group."""
         ...
 
-    def close(self) -> None:
+    def close(self) -> object:
         """Write what ends the file; the sink stays open."""
         ...
 
@@ -48,81 +44,9 @@ def encoder(config: FormatConfig, schema: pa.Schema, sink: pa.NativeFile, consta
     """An encoder for files with the columns of ``schema`` (as they come; the encoder converts them). Columns named in
     ``constants`` have one value per file: a hint that saves time."""
     if config.format_type == "Parquet":
-        return _Parquet(config, schema, sink, constants)
+        kept = pa.schema([pa.field(f.name, file_type(f.type, "Parquet")) for f in schema])
+        return ParquetEncoder(kept, sink, codec=config.codec, constants=constants)
     return _Csv(config, sink) if config.format_type == "CSV" else _Jsonl(config, sink)
-
-
-class _Parquet:
-    """Format version 2.6, data pages 1.0, statistics, and no Arrow schema beside the Parquet one: every reader sees the
-    same plain types. Decimals of up to 18 digits are integers inside, half the size and faster both ways."""
-
-    def __init__(
-        self, config: FormatConfig, schema: pa.Schema, sink: pa.NativeFile, constants: Collection[str]
-    ) -> None:
-        # A constant text given as a dictionary of one entry is not hashed row by row.
-        self._coded = {f.name for f in schema if f.name in constants and pa.types.is_string(f.type)}
-        self._schema = pa.schema(
-            [pa.field(f.name, _CODED if f.name in self._coded else file_type(f.type, "Parquet")) for f in schema]
-        )
-        self._codec = {"UNCOMPRESSED": "none"}.get(config.codec, config.codec.lower())
-        self._sink = sink
-        self._writer: pq.ParquetWriter | None = None
-
-    def write(self, table: pa.Table) -> None:
-        columns = [
-            _coded(c) if f.name in self._coded else to_file_type(c, f.type)
-            for c, f in zip(table.columns, self._schema, strict=True)
-        ]
-        table = pa.Table.from_arrays(columns, schema=self._schema)
-        if self._writer is None:
-            self._writer = self._open(table)
-        self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
-
-    def _open(self, table: pa.Table) -> pq.ParquetWriter:
-        chosen: list[str] | bool = [name for name in self._schema.names if _repeats(table[name])]
-        if any("." in name for name in self._schema.names):
-            chosen = True  # the list is of paths: a dot in a name would be read as nesting
-        return pq.ParquetWriter(
-            self._sink,
-            self._schema,
-            version="2.6",
-            compression=self._codec,
-            compression_level=_GZIP_LEVEL if self._codec == "gzip" else None,
-            use_dictionary=chosen,
-            write_statistics=True,
-            store_schema=False,
-            store_decimal_as_integer=True,
-        )
-
-    def close(self) -> None:
-        writer = self._writer or self._open(self._schema.empty_table())
-        writer.close()
-
-    def discard(self) -> None:
-        if self._writer is not None:
-            self._writer.is_open = False  # or it would write a footer when it is collected
-
-
-def _coded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    value = column[0]
-    if not value.is_valid or not pc.all(pc.equal(column, value), skip_nulls=False).as_py():
-        return column.dictionary_encode().cast(_CODED)
-    codes = pa.array(np.zeros(len(column), dtype=np.int32))
-    return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, pa.array([value.as_py()]))])
-
-
-def _repeats(column: pa.ChunkedArray) -> bool:
-    """Whether values repeat enough for a dictionary, judged by the first rows."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return True
-    if pa.types.is_nested(kind) or pa.types.is_boolean(kind):
-        return False
-    sample = column.slice(0, _SAMPLE)
-    if len(sample) == 0:
-        return True
-    distinct = pc.count_distinct(sample.combine_chunks()).as_py()
-    return bool(distinct <= max(1.0, _DISTINCT_SHARE * len(sample)))
 
 
 class _Text:

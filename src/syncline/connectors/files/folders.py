@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from syncline.connectors.files.config import FilesDestinationConfig, PartitionField
 from syncline.connectors.files.json_text import calendar_text
 from syncline.connectors.files.layout import SYNC_DATE, partition_folder, partition_name
-from syncline.connectors.files.types import decimal_text
 from syncline.core.batch import QuarantinedRow
 from syncline.core.checkpoint import StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.core.schema import StreamSchema
+from syncline.sdk.files.columns import decimal_text
 from syncline.sdk.quarantine import value_text
 
 __all__ = ["FolderPart", "FolderSplit", "ensure_partitionable"]

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from syncline.connectors.files.types import decimal_text
+from syncline.sdk.files.columns import decimal_text
 
 __all__ = ["calendar_text", "far_from_now", "hex_text", "iso_text", "json_lines", "json_text"]
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from syncline.connectors.files.config import FormatConfig
 from syncline.connectors.files.encoding import encoder
-from syncline.connectors.files.types import decimal_text, file_type, to_file_type, type_note
+from syncline.connectors.files.types import file_type, type_note
+from syncline.sdk.files.columns import decimal_text, to_file_type
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 
