@@ -7,7 +7,6 @@ the plan; the others go on.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,8 +23,6 @@ from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import SelectedStream, StreamName
 
 __all__ = ["Describer", "FollowedTable", "stopped"]
-
-_log = logging.getLogger("syncline.postgres")
 
 
 def stopped(name: StreamName, what: str, *, advice: str = "") -> SynclineError:
@@ -125,7 +122,6 @@ class Describer:
             return self._refuse(stream, "another table has taken its name (its oid is another one)")
         if stream.refused is not None:
             return stream.refused
-        self._note_name(stream, message)
         try:
             return self._described(stream, message)
         except Unsafe as unsafe:
@@ -149,16 +145,11 @@ class Describer:
         return stream.refused
 
     @staticmethod
-    def _note_name(stream: _Stream, message: RelationMessage) -> None:
+    def _new_name(stream: _Stream, message: RelationMessage) -> StreamName | None:
+        """What the table is called now, when that is another name than it had in the message before."""
         called = StreamName(namespace=message.namespace, name=message.name)
-        if called not in (stream.table.name, stream.called):
-            _log.warning(
-                "table %s is called %s now; its stream goes on under the former name until the connection names the "
-                "new one",
-                stream.table.name,
-                called,
-            )
-        stream.called = called
+        before, stream.called = stream.called or stream.table.name, called
+        return None if called == before else called
 
     def _described(self, stream: _Stream, message: RelationMessage) -> Described:
         now = self._tables.table(message.oid)
@@ -195,12 +186,14 @@ class Describer:
         schema = StreamSchema(fields=tuple(fields.values()))
         numbers = {labels.get(name, name): number for name, number in (match.numbers or {}).items()}
         stream.take(schema, renamed, numbers or None, key)
+        called = self._new_name(stream, message)
+        changed = evolved or bool(renamed) or called is not None
         return Described(
             stream=stream.table.name,
             schema=schema,
             columns=tuple(names.index(name) for name in fields),
             key=key,
-            evolution=Evolution(renamed=renamed, backfill=backfill) if evolved or renamed else None,
+            evolution=Evolution(renamed=renamed, backfill=backfill, called=called) if changed else None,
             delimiters=self._delimiters(message, fields),
         )
 

@@ -87,7 +87,6 @@ class Guard:
         self._stopping = threading.Event()
         self._session: Session | None = None
         self._samples: deque[tuple[float, int]] = deque(maxlen=_MEASURES_OVER + 1)
-        self._warned = 0  # 1: at half of the budget, 2: over it
         self._problem = ""
         self.measured = Measured()
         self._thread = threading.Thread(target=self._run, name=f"syncline-guard-{names.slot}", daemon=True)
@@ -171,18 +170,6 @@ class Guard:
 
     def _weigh(self, session: Session, retained: int) -> None:
         budget = self._capture.max_retained_wal
-        level = 2 if retained >= budget else 1 if retained >= budget // 2 else 0
-        if level > self._warned:
-            left = self.measured.seconds_left
-            _log.warning(
-                "the source keeps %.1f GB of log for slot %s, %s its budget of %.1f GB%s",
-                retained / 1e9,
-                self._names.slot,
-                "over" if level == 2 else "more than half of",
-                budget / 1e9,
-                f"; its limit is reached in about {left / 60:.0f} min" if left is not None else "",
-            )
-        self._warned = level
         if self._capture.on_budget == "pause" or len(self._samples) <= _MEASURES_OVER:
             return
         sizes = [size for _, size in self._samples]

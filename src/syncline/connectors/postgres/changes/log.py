@@ -166,6 +166,8 @@ class PostgresChangeLog:
             spool_bytes=self._spool.bytes,
             state=measured.state,
             seconds_left=measured.seconds_left,
+            slot=self._names.slot,
+            budget=self._capture.max_retained_wal,
         )
 
     def fetch(self, selected: SelectedStream, keys: pa.RecordBatch) -> Batch:

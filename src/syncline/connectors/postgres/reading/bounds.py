@@ -186,11 +186,23 @@ FULL_ID = (
 _ANCIENT = "xmin IN ('1'::pg_catalog.xid, '2'::pg_catalog.xid)"
 
 
+def _far_back(horizon: int) -> str:
+    """True only of rows written before ``horizon``, at a fifth of what FULL_ID costs: most rows need no more. ``age``
+    counts 32 bits back from one id for a whole transaction, from the horizon as from a row; beyond their half (2^31,
+    less what may run between two looks) it says nothing."""
+    low = max(3, horizon & 0xFFFFFFFF)
+    distance = f"pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) - {horizon}"
+    return (
+        f"pg_catalog.age(xmin) > (SELECT CASE WHEN {distance} BETWEEN 0 AND 2000000000"
+        f" THEN pg_catalog.age('{low}'::pg_catalog.xid) ELSE 2147483647 END)"
+    )
+
+
 def _settled(condition: Condition) -> compose.Composable:
     horizon = int(condition["horizon"])
     if condition["op"] == "settled":
-        return compose.SQL(f"({FULL_ID} < {horizon} OR {_ANCIENT})")
-    return compose.SQL(f"({FULL_ID} >= {horizon} AND NOT {_ANCIENT})")
+        return compose.SQL(f"({_far_back(horizon)} OR {FULL_ID} < {horizon} OR {_ANCIENT})")
+    return compose.SQL(f"(NOT {_far_back(horizon)} AND {FULL_ID} >= {horizon} AND NOT {_ANCIENT})")
 
 
 def _shown(condition: Condition) -> compose.Composable:
@@ -204,4 +216,4 @@ def _shown(condition: Condition) -> compose.Composable:
         later = compose.SQL(f"{FULL_ID} = ANY ({{}}::pg_catalog.int8[])").format(
             compose.Literal("{" + ",".join(str(int(x)) for x in condition["among"]) + "}")
         )
-    return compose.SQL(f"({FULL_ID} < {xmin} OR {_ANCIENT} OR ") + later + compose.SQL(")")
+    return compose.SQL(f"({_far_back(xmin)} OR {FULL_ID} < {xmin} OR {_ANCIENT} OR ") + later + compose.SQL(")")

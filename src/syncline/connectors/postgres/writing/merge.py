@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["append_stage", "delete_duplicates", "has_unique_key", "make_mergeable", "merge_stage"]
 
-#: Sorts half a million changed rows in memory; the server's default of 4MB goes to disk. For this transaction only.
+#: Sorts half a million changed rows of 150 bytes in memory (they take 92MB); the server's default of 4MB goes to disk.
+#: For this transaction only.
 _SORT_MEMORY: LiteralString = """
-SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 64 * 1024 * 1024
+SELECT set_config('work_mem', '128MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 128 * 1024 * 1024
 """
 
 
