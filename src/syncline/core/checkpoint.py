@@ -98,7 +98,8 @@ class Staged:
     """Proof of the data of one partition, laid down and not yet visible. Plain JSON: it may come from another process.
 
     ``payload`` is the destination's own (keys, upload ids, a staging table). ``rows`` are those that become visible,
-    ``quarantined`` those beside; ``bytes`` what was laid down. ``note`` is the engine's: what the quality gates counted
+    ``quarantined`` those beside; ``bytes`` what was laid down, ``files`` the sizes in bytes of its files, where the
+    destination writes files. ``note`` is the engine's: what the quality gates counted
     in these rows.
     """
 
@@ -106,6 +107,7 @@ class Staged:
     rows: int
     quarantined: int = 0
     bytes: int = 0
+    files: tuple[int, ...] = ()
     payload: Mapping[str, Any] = field(default_factory=dict)
     note: Mapping[str, Any] = field(default_factory=dict)
 
@@ -115,6 +117,7 @@ class Staged:
             "rows": self.rows,
             "quarantined": self.quarantined,
             "bytes": self.bytes,
+            **({"files": list(self.files)} if self.files else {}),
             "payload": dict(self.payload),
             **({"note": dict(self.note)} if self.note else {}),
         }
@@ -126,6 +129,7 @@ class Staged:
             rows=data["rows"],
             quarantined=data["quarantined"],
             bytes=data["bytes"],
+            files=tuple(data.get("files", ())),
             payload=data["payload"],
             note=data.get("note", {}),
         )

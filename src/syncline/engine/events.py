@@ -14,6 +14,8 @@ __all__ = [
     "LogProgress",
     "PartitionCommitted",
     "Progress",
+    "RetainedWal",
+    "SchemaChanged",
     "StreamFinished",
     "StreamPlanned",
 ]
@@ -67,11 +69,15 @@ class Progress(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionCommitted(Event):
+    """``bytes`` that the destination wrote; ``files`` their sizes, where it writes files."""
+
     stream: str
     partition: str
     rows: int
     quarantined: int
     sequence: int
+    bytes: int = 0
+    files: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +124,52 @@ class LogProgress(Event):
     spool_bytes: int
     slot: str
     catching_up: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetainedWal(Event):
+    """What the source keeps of its log for us has reached another level: ``half`` of the budget or more, ``over`` it,
+    or ``within`` it again. ``seconds_left`` until the source's own limit is reached at the present rate, None when
+    unknown or without one."""
+
+    level: str
+    slot: str
+    bytes: int
+    budget: int
+    seconds_left: float | None
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        where = {"half": "more than half of", "over": "over"}.get(self.level, "within")
+        left = f"; its limit is reached in about {self.seconds_left / 60:.0f} min" if self.seconds_left else ""
+        return (
+            f"the source keeps {self.bytes / 1e9:.2f} GB of log for slot {self.slot}, {where} its budget of "
+            f"{self.budget / 1e9:.2f} GB (max_retained_wal){left}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaChanged(Event):
+    """A stream's table changed in the log and the destination followed, in the commit that went before this event.
+    ``change``: added | dropped | renamed | widened, of the column ``before``/``after``; or called: the table has
+    another name, the stream keeps its own. ``before`` is None for what is new, ``after`` for what is gone; with types
+    (``name type``) where a type is what changed. A column that was dropped while no attempt ran is not told of."""
+
+    stream: str
+    change: str
+    before: str | None
+    after: str | None
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        if self.change == "called":
+            return (
+                f"the table is called {self.after} now; its stream goes on under the former name until the connection "
+                "names the new one"
+            )
+        if self.before is not None and self.after is not None:
+            return f"column {self.change}: {self.before} -> {self.after}"
+        kept = " at the source; the destination keeps it" if self.change == "dropped" else ""
+        return f"column {self.change}: {self.before or self.after}{kept}"

@@ -334,6 +334,8 @@ class FeedStream:
                     rows=s.rows,
                     quarantined=s.quarantined,
                     sequence=self._checkpoint.sequence,
+                    bytes=s.bytes,
+                    files=list(s.files),
                 )
             )
         failpoint("commit.after")

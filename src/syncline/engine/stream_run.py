@@ -320,6 +320,8 @@ class StreamRun:
                     rows=s.rows,
                     quarantined=s.quarantined,
                     sequence=self._checkpoint.sequence,
+                    bytes=s.bytes,
+                    files=list(s.files),
                 )
             )
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from syncline.core.errors import ErrorKind, SynclineError
+from syncline.engine.listener import Listener, Run, RunEnd
 from syncline.jobs.attempt_folder import AttemptFolder
 from syncline.jobs.bell import BELL
 from syncline.jobs.leader import Leadership
@@ -53,10 +54,12 @@ _LAUNCHERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlan:
-    """How a job is to be run, as its connection says now. ``follows``: its attempt follows a log."""
+    """How a job is to be run, as its connection says now. ``follows``: its attempt follows a log; ``name`` is the
+    connection's."""
 
     options: ConnectionOptions
     follows: bool
+    name: str = ""
 
 
 def attempt_path(home: Path, job: Job, number: int) -> Path:
@@ -67,7 +70,7 @@ def attempt_path(home: Path, job: Job, number: int) -> Path:
 class Supervisor:
     """``plan`` says how a job is to be run and ``order`` makes what its process gets; both read the store, and both
     raise :class:`SynclineError` when the connection is gone or cannot be run. ``order`` is called from other threads
-    and may take its time."""
+    and may take its time. ``listener`` hears what every attempt says, and how it ends."""
 
     def __init__(
         self,
@@ -83,8 +86,10 @@ class Supervisor:
         following_slots: int,
         retry: RetryPolicy,
         patience: Patience,
+        listener: Listener | None = None,
         stop_with_server: bool = True,
     ) -> None:
+        self._listener = listener
         self._database, self._home = database, home
         self._plan, self._order, self._starter = plan, order, starter
         self._retention, self._retry, self._patience = retention, retry, patience
@@ -201,7 +206,7 @@ class Supervisor:
             assert job is not None
             plan = self._plan_of(job)
             folder = AttemptFolder(attempt_path(self._home, job, attempt.number))
-            watch = Watch(job, attempt, folder, self._patience_for(plan), follows=plan.follows)
+            watch = self._watch(job, attempt, folder, plan)
             if attempt.host != self.leadership.home:
                 self._settle(watch, _lost(watch, attempt.host))
                 continue
@@ -219,6 +224,11 @@ class Supervisor:
                 assert job is not None
                 error = SynclineError(ErrorKind.INTERNAL, "the job runs without an attempt", hint="start it again")
                 jobs.settle(tx, job, JobStatus.FAILED, _now(), error=error)
+
+    def _watch(self, job: Job, attempt: Attempt, folder: AttemptFolder, plan: JobPlan) -> Watch:
+        listener, run = self._listener, _run_of(job, attempt.number, plan)
+        heard = None if listener is None else lambda event: listener.heard(run, event)
+        return Watch(job, attempt, folder, self._patience_for(plan), follows=plan.follows, heard=heard)
 
     # What runs.
 
@@ -247,8 +257,8 @@ class Supervisor:
     def _settle(self, watch: Watch, ending: Ending) -> None:
         """Write down how an attempt ended and what follows for its job, in one act."""
         at = _now()
-        options = self._plan_of(watch.job).options
-        policy = replace(self._retry, max_attempts=options.max_attempts)
+        plan = self._plan_of(watch.job)
+        policy = replace(self._retry, max_attempts=plan.options.max_attempts)
         with self.leadership.writing() as tx:
             job = jobs.find(tx, watch.job.id, lock=True)
             assert job is not None
@@ -278,6 +288,18 @@ class Supervisor:
                 known = [_state(each, at) for each in watch.states]
                 stream_states.save(tx, job.connection_id, known, shared=watch.shared)
         self._watches.pop(watch.attempt.id, None)
+        if self._listener is not None:
+            final = not verdict.job.active
+            status = verdict.job.value if final else verdict.attempt.value
+            end = RunEnd(
+                status=status,
+                final=final,
+                error=ending.error or verdict.error,
+                seconds=(at - (job.started_at or at)).total_seconds(),
+                rows=sum(s.rows_written for s in watch.streams.values()),
+                bytes=sum(s.bytes_read for s in watch.streams.values()),
+            )
+            self._listener.ended(_run_of(job, watch.attempt.number, plan), end)
         self._ended = self._waiting = True
         BELL.ring()  # whoever waits for the job, and our own next round
 
@@ -339,7 +361,7 @@ class Supervisor:
                 return  # cancelled at this moment
             attempt = attempts.insert(tx, started, self.leadership.home, at)
         folder = AttemptFolder(attempt_path(self._home, started, attempt.number))
-        watch = Watch(started, attempt, folder, self._patience_for(plan), follows=plan.follows)
+        watch = self._watch(started, attempt, folder, plan)
         self._watches[attempt.id] = watch
         self._launches[attempt.id] = self._pool.submit(self._launch, watch)
 
@@ -406,6 +428,20 @@ class Supervisor:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _run_of(job: Job, attempt: int, plan: JobPlan) -> Run:
+    return Run(
+        connection=plan.name or str(job.connection_id),
+        sync_id=job.sync_id,
+        attempt=attempt,
+        started_at=job.started_at or _now(),
+        connection_id=str(job.connection_id),
+        workspace=str(job.workspace_id),
+        job=job.id,
+        kind=job.type.value,
+        follows=plan.follows,
+    )
 
 
 def _state(data: dict[str, object], at: datetime) -> StreamState:

@@ -54,8 +54,10 @@ class Watch:
         patience: Patience,
         *,
         follows: bool,
+        heard: Callable[[events.Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._heard = heard
         self.job, self.attempt, self.folder, self.patience, self.follows = job, attempt, folder, patience, follows
         self.streams: dict[str, StreamStatus] = {str(s.stream): s for s in attempt.streams}
         #: what the attempt's last look at the ledger found, for the store's copy
@@ -217,6 +219,8 @@ class Watch:
         event = event_of(line)
         if event is not None:
             self._count(event)
+            if self._heard is not None:
+                self._heard(event)
 
     def _count(self, event: events.Event) -> None:
         if not isinstance(event, events.Log):

@@ -24,7 +24,7 @@ def plan_for(control: Control, job: Job) -> JobPlan:
     with control.database.read() as tx:
         connection = connections.find(tx, job.connection_id)
     connection = _there(connection, job)
-    return JobPlan(options=connection.options, follows=_follows(connection, job))
+    return JobPlan(options=connection.options, follows=_follows(connection, job), name=connection.name)
 
 
 def order_for(control: Control, job: Job, attempt: Attempt, *, log_bytes: int) -> Order:

@@ -125,6 +125,7 @@ class FilesWriter:
             rows=self._rows,
             quarantined=self._quarantined,
             bytes=sum(f.bytes for f in self._files),
+            files=tuple(f.bytes for f in self._files if f.kind is not FileKind.QUARANTINE),
             payload={"files": [f.to_json() for f in self._files]},
         )
 
