@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from syncline.cli.output import human_bytes, human_seconds
-from syncline.engine.events import Event, Log, LogProgress, Progress, StreamFinished, StreamPlanned
+from syncline.engine.events import (
+    Event,
+    Log,
+    LogProgress,
+    Progress,
+    RetainedWal,
+    SchemaChanged,
+    StreamFinished,
+    StreamPlanned,
+)
 from syncline.engine.ports import EventSink
 
 __all__ = ["make_progress"]
@@ -94,6 +103,10 @@ class _Lines:
         elif isinstance(event, StreamFinished):
             self._rows.pop(event.stream, None)
             self._say("ERROR" if event.status == "failed" else "INFO", _finished_line(event))
+        elif isinstance(event, SchemaChanged):
+            self._say("WARN" if event.change == "called" else "INFO", f"{event.stream}: {event.text}")
+        elif isinstance(event, RetainedWal):
+            self._say("INFO" if event.level == "within" else "WARN", event.text)
         elif isinstance(event, Log) and _is_told(event, self._debug):
             self._say(event.level, f"{event.stream}: {event.message}" if event.stream else event.message)
 
@@ -150,6 +163,10 @@ def _bars(connection: str, debug: bool) -> Iterator[EventSink]:
                 bars.remove_task(ids.pop(event.stream))
             mark = "[red]x[/red]" if event.status == "failed" else "[green]ok[/green]"
             console.print(f"{mark} {escape(_finished_line(event))}", highlight=False)
+        elif isinstance(event, SchemaChanged):
+            console.print(escape(f"{event.stream}: {event.text}"), highlight=False)
+        elif isinstance(event, RetainedWal):
+            console.print(escape(event.text), style="yellow", highlight=False)
         elif isinstance(event, Log) and event.level != "INFO" and _is_told(event, debug):
             console.print(escape(f"{event.level} {event.message}"), style="yellow", highlight=False)
 

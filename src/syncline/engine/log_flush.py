@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from syncline.core.batch import Batch
 from syncline.core.change import ChangeBatch, ChangeSlice, Op
 from syncline.core.checkpoint import StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
@@ -111,7 +112,7 @@ class Flush:
         if done.missing is not None and done.missing.num_rows:
             # Updates of rows that the snapshot missed: they left values out, so the whole row is asked for. It may be
             # newer than the log is here; what lies between comes again and is harmless.
-            fetched = self._log.fetch(stream.read_as, done.missing)
+            fetched = self._fetch(stream, done.missing)
             if fetched.rows:
                 self.session.apply(target, _inserts(fetched.data, stream.columns, batch))
         self.touched.add(name)
@@ -128,8 +129,7 @@ class Flush:
         if not key:
             return batch
         wanted = _any(list(batch.unchanged.values()))
-        keys = batch.data.select(key).filter(wanted)
-        fetched = self._log.fetch(stream.read_as, keys)
+        fetched = self._log.fetch(stream.read_as, batch.data.select(key).filter(wanted))
         places = {row: i for i, row in enumerate(_rows(fetched.data.select(key)))}
         take = [
             places.get(row) if asked else None
@@ -145,19 +145,19 @@ class Flush:
     def _moved_whole(self, stream: LogStream, batch: ChangeBatch) -> ChangeBatch:
         """While the log tells again what a copy has seen already, the row under a former key may be another one that
         came later: values that a change of key left out must not be taken from it. They are asked for at the source. A
-        row that is gone there is moved or deleted further on in the log, and until then still in this manner."""
+        row that is gone there, or another one that has its key now, is moved or deleted further on in the log."""
         wanted = pc.and_(batch.moved, _any(list(batch.unchanged.values())))
+        if stream.snapshot_until is not None:
+            wanted = pc.and_(wanted, pc.less(batch.lsn, pa.scalar(stream.snapshot_until, batch.lsn.type)))
         if not wanted.true_count:
             return batch
         key = list(stream.target.primary_key)
-        fetched = self._log.fetch(stream.read_as, batch.data.select(key).filter(wanted))
+        fetched = self._fetch(stream, batch.data.select(key).filter(wanted))
         places = {row: i for i, row in enumerate(_rows(fetched.data.select(key)))}
         take = [
             places.get(row) if asked else None
             for row, asked in zip(_rows(batch.data.select(key)), wanted.to_pylist(), strict=True)
         ]
-        if any(asked and at is None for asked, at in zip(wanted.to_pylist(), take, strict=True)):
-            stream.snapshot_until = max(stream.snapshot_until or 0, self._log.end()) if stream.joined else None
         found = fetched.data.take(pa.array(take, pa.int64()))
         columns = []
         for field, column in zip(batch.data.schema, batch.data.columns, strict=True):
@@ -170,6 +170,16 @@ class Flush:
             data=pa.RecordBatch.from_arrays(columns, schema=batch.data.schema),
             unchanged={name: mask for name, mask in left.items() if mask.true_count},
         )
+
+    def _fetch(self, stream: LogStream, keys: pa.RecordBatch) -> Batch:
+        """The present rows under these keys. They are ahead of the log, and under a key there may be another row by
+        now: until the log has come to this moment, a former key is no witness of what a moved row holds."""
+        found = self._log.fetch(stream.read_as, keys)
+        if stream.snapshot_until is not None:
+            applying, self.applying = self.applying, None  # should the log fail here, it is not the stream's fault
+            stream.snapshot_until = max(stream.snapshot_until, self._log.end())
+            self.applying = applying
+        return found
 
 
 def _before(part: ChangeSlice, until: int) -> ChangeSlice:

@@ -22,11 +22,12 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.failpoints import failpoint
 from syncline.core.stream import SelectedStream, StreamName
 from syncline.engine.append_session import AppendSession
-from syncline.engine.events import Log, LogProgress
+from syncline.engine.events import Log
 from syncline.engine.hold import Hold, HoldRequest
 from syncline.engine.log_flush import Flush
 from syncline.engine.log_ledger import LOG_STREAM, LogLedger
 from syncline.engine.log_stream import LogStream, log_position
+from syncline.engine.log_telling import LogTeller
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.sdk.change_log import AppliesChanges, ChangeLog, ChangeReader, ChangeSession, StreamCommit
@@ -40,7 +41,6 @@ _WAIT_SECONDS = 0.1
 _IDLE_SECONDS, _IDLE_BYTES = 10.0, 16 << 20
 #: After a failure that may pass by itself.
 _BACK_OFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-_PROGRESS_SECONDS = 1.0
 
 
 class LogRun:
@@ -67,15 +67,14 @@ class LogRun:
         self._error: SynclineError | None = None
         self._main: ChangeReader | None = None
         self._flowing: dict[StreamName, LogStream] = {}
-        self._catching: dict[StreamName, tuple[ChangeReader, LogStream]] = {}
+        self._catching: dict[StreamName, LogStream] = {}
+        self._readers: dict[StreamName, ChangeReader] = {}  # of those that catch up, opened when first needed
         self._stopped: dict[StreamName, LogStream] = {}
         self._until = spec.until  # nothing at or past this LSN is applied
         self._hold_file = Hold(Path(spec.work_dir))
         self._holding: HoldRequest | None = None
         self._committed_at = 0.0  # monotonic, of our last commit
-        self._applied_at: float | None = None  # Unix time of the last source transaction applied
-        self._told = 0.0
-        self._rows_told = 0
+        self._teller = LogTeller(log, emit)
 
     # -- the conductor's side -------------------------------------------------------------------------------------
 
@@ -143,7 +142,7 @@ class LogRun:
         self._thread.join()
         if self._error is not None:
             raise self._error
-        return {**self._flowing, **{name: s for name, (_, s) in self._catching.items()}, **self._stopped}
+        return {**self._flowing, **self._catching, **self._stopped}
 
     def close(self) -> None:
         """End without waiting for anything; after :meth:`finish` it only releases."""
@@ -203,26 +202,26 @@ class LogRun:
         return AppendSession(destination, self._owner)
 
     def _owner(self, name: StreamName) -> tuple[int, StreamCheckpoint]:
-        stream = self._flowing.get(name) or self._catching[name][1]
+        stream = self._flowing.get(name) or self._catching[name]
         return stream.token, stream.checkpoint
 
     def _recall(self, destination: Destination) -> None:
-        """What is true is in the ledger: a commit that failed may have been carried out, or in part."""
+        """What is true is in the ledger: a commit that failed may have been carried out, or in part. Asking may fail as
+        well: no stream may be forgotten over that, for the others' position would move without it."""
         entry = destination.committed(self._spec.connection, LOG_STREAM)
-        self._ledger = _ours(LogLedger.of(self._spec, entry), self._ledger)
-        known = [*self._flowing.values(), *(stream for _, stream in self._catching.values())]
+        ledger = _ours(LogLedger.of(self._spec, entry), self._ledger)
+        known = {**self._flowing, **self._catching}
+        entries = {name: destination.committed(self._spec.connection, name) for name in known}
+        end = self._log.end() if any(stream.position.snapshot is not None for stream in known.values()) else None
         self._close_readers()
-        self._flowing, self._catching = {}, {}
-        for stream in known:
-            found = destination.committed(self._spec.connection, stream.selected.name)
-            stream.restore(found)
+        for name, stream in known.items():
+            stream.restore(entries[name])
             if stream.joined:
-                self._flowing[stream.selected.name] = stream
-                stream.position = replace(stream.position, lsn=max(stream.position.lsn, self._ledger.lsn or 0))
-                if stream.position.snapshot is not None:
-                    stream.snapshot_until = self._log.end()
-            else:
-                self._begin_catching(stream)
+                stream.position = replace(stream.position, lsn=max(stream.position.lsn, ledger.lsn or 0))
+                stream.snapshot_until = end if stream.position.snapshot is not None else None
+        self._ledger = ledger
+        self._flowing = {name: stream for name, stream in known.items() if stream.joined}
+        self._catching = {name: stream for name, stream in known.items() if not stream.joined}
 
     def _loop(self, session: ChangeSession) -> None:
         while not self._abort.is_set():
@@ -283,7 +282,7 @@ class LogRun:
     def _take(self, stream: LogStream) -> bool:
         """Whether it flows with the others at once."""
         if not stream.joined:
-            self._begin_catching(stream)
+            self._catching[stream.selected.name] = stream
             return False
         # It flowed in an earlier run. Such streams join before the thread starts, so they share their beginning.
         stream.position = replace(stream.position, lsn=max(stream.position.lsn, self._began_at))
@@ -292,10 +291,11 @@ class LogRun:
         self._flowing[stream.selected.name] = stream
         return True
 
-    def _begin_catching(self, stream: LogStream) -> None:
+    def _reader_of(self, stream: LogStream) -> ChangeReader:
         name = stream.selected.name
-        reader = self._log.reader({name: (stream.read_as, stream.position)}, stream.position.lsn)
-        self._catching[name] = (reader, stream)
+        if name not in self._readers:
+            self._readers[name] = self._log.reader({name: (stream.read_as, stream.position)}, stream.position.lsn)
+        return self._readers[name]
 
     def _open_main(self) -> None:
         positions = {name: (s.read_as, s.position) for name, s in self._flowing.items()}
@@ -305,19 +305,17 @@ class LogRun:
     def _reopen(self) -> None:
         """Readers from the last committed positions: at the start, and after a flush that came to nothing."""
         self._close_readers()
-        for stream in self._flowing.values():
+        for stream in (*self._flowing.values(), *self._catching.values()):
             stream.undo()
         if self._flowing:
             self._open_main()
-        for _, stream in list(self._catching.values()):
-            stream.undo()
-            self._begin_catching(stream)
 
     def _close_readers(self) -> None:
         if self._main is not None:
             self._main.close()
             self._main = None
-        for reader, _ in self._catching.values():
+        readers, self._readers = self._readers, {}
+        for reader in readers.values():
             reader.close()
 
     # -- flows ----------------------------------------------------------------------------------------------------
@@ -367,18 +365,16 @@ class LogRun:
 
     def _hold(self, session: ChangeSession, name: StreamName, error: SynclineError) -> None:
         """Take a stream out for good and remember why; the others go on from the last commit."""
-        stream = self._flowing.pop(name, None)
-        if stream is None:
-            reader, stream = self._catching.pop(name)
-            reader.close()
-        stream.error = error
-        self._stopped[name] = stream
-        self._emit(Log(level="ERROR", stream=str(name), message=str(error)))
         following, commit = self._ledger.commit(
             lsn=self._ledger.lsn, identity=self._log.identity, hold={name: _with_plan(error, name)}
         )
+        # Remembered first: as long as nobody knows that it stopped, the others must not go on without it.
         session.commit([commit])
         self._ledger = following
+        stream = self._flowing.pop(name, None) or self._catching.pop(name)
+        stream.error = error
+        self._stopped[name] = stream
+        self._emit(Log(level="ERROR", stream=str(name), message=str(error)))
         self._reopen()
 
     def _commit(self, session: ChangeSession, flush: Flush) -> None:
@@ -400,9 +396,9 @@ class LogRun:
         self._ledger = following
         self._committed_at = time.monotonic()
         flush.count()
-        if flush.committed_at is not None:
-            self._applied_at = flush.committed_at / 1e6
+        self._teller.applied(flush.committed_at)
         failpoint("apply.position")
+        self._teller.changed(self._flowing.values())
         for name, error in flush.broken.items():
             stream = self._flowing.pop(name)
             stream.error = error
@@ -415,7 +411,7 @@ class LogRun:
         if self._ledger.lsn is None or self._copying > 0 or not self._joining.empty():
             return
         # Of a stream that catches up only what its own entry in the ledger says is durable.
-        behind = [s.committed_lsn for _, s in self._catching.values()]
+        behind = [stream.committed_lsn for stream in self._catching.values()]
         lowest = min([self._ledger.lsn, *behind, *self._absent.values()])
         self._log.confirm(lowest)
         self._log.keep(lowest)
@@ -425,9 +421,10 @@ class LogRun:
     def _catch_up(self, session: ChangeSession) -> bool:
         """One flush of each stream that is behind the others, or its joining. Whether anything moved."""
         moved = False
-        for name, (reader, stream) in list(self._catching.items()):
-            if name not in self._catching or self._catching[name][0] is not reader:
+        for name, stream in list(self._catching.items()):
+            if name not in self._catching:
                 continue
+            reader = self._reader_of(stream)
             if self._main is None or reader.position >= self._main.position:
                 self._let_flow(session, name)
                 moved = True
@@ -452,13 +449,14 @@ class LogRun:
                     self._ledger = following
                 stream.committed(commit)
                 flush.count()
+                self._teller.changed([stream])
             else:
                 stream.position = replace(stream.position, lsn=flush.position)
         return moved
 
     def _let_flow(self, session: ChangeSession, name: StreamName) -> None:
         """The stream has met the others: from here on it is read together with them."""
-        reader, stream = self._catching[name]
+        stream, reader = self._catching[name], self._readers[name]
         at = max(reader.position, stream.position.lsn)
         failpoint("join.before")
         # Whatever the snapshot showed was committed before now: past this LSN its filter means nothing.
@@ -475,7 +473,7 @@ class LogRun:
         stream.committed(commit)
         stream.snapshot_until = until
         self._ledger = following
-        del self._catching[name]
+        del self._catching[name], self._readers[name]
         reader.close()
         self._flowing[name] = stream
         if self._main is None:
@@ -498,31 +496,9 @@ class LogRun:
         self._forget()
 
     def _tell(self) -> None:
-        now = time.monotonic()
-        if now - self._told < _PROGRESS_SECONDS or self._main is None:
-            return
-        self._told = now
-        status = self._log.status()
-        rows = sum(s.rows for s in (*self._flowing.values(), *(s for _, s in self._catching.values())))
-        behind = max(0, status.end - self._main.position)
-        self._emit(
-            LogProgress(
-                rows=rows - self._rows_told,
-                position=self._main.position,
-                end=status.end,
-                lag_bytes=behind,
-                lag_seconds=self._lag_seconds(behind),
-                retained_bytes=status.retained_bytes,
-                spool_bytes=status.spool_bytes,
-                slot=status.state,
-                catching_up=[str(n) for n in self._catching],
-            )
-        )
-        self._rows_told = rows
-
-    def _lag_seconds(self, behind: int) -> float:
-        """Age of the last commit applied, while something newer waits."""
-        return 0.0 if behind == 0 or self._applied_at is None else max(0.0, time.time() - self._applied_at)
+        streams = [*self._flowing.values(), *self._catching.values()]
+        position = None if self._main is None else self._main.position
+        self._teller.tell(position, streams, [str(name) for name in self._catching])
 
 
 def _ours(found: LogLedger, known: LogLedger) -> LogLedger:

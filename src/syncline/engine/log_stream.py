@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from syncline.core.checkpoint import LedgerEntry, Phase, StreamCheckpoint, Strea
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import SelectedStream, SyncMode
+from syncline.engine.events import SchemaChanged
 from syncline.sdk.change_log import ReadsChanges, StreamCommit
 from syncline.sdk.metadata import ChangeColumns
 from syncline.sdk.source import Source
@@ -90,6 +91,9 @@ class LogStream:
     quarantined: int = 0
     bytes: int = 0
     error: SynclineError | None = None
+    changed: list[SchemaChanged] = field(default_factory=list)  #: since the last commit
+    told: list[SchemaChanged] = field(default_factory=list)  #: that became true with a commit; taken by who tells them
+    _shown: frozenset[str] = frozenset()  # columns of the last batch
 
     @property
     def read_as(self) -> SelectedStream:
@@ -108,8 +112,10 @@ class LogStream:
         A column that is new is added, a renamed one renamed, a widened one widened; one that the source dropped stays.
         A log that is read from before the snapshot may still show a narrower type than the snapshot had: its values
         are widened."""
+        self._note(batch)
         if batch.schema == self.columns:
             return self.target, batch
+        evolved = batch.evolution is not None and batch.evolution.columns
         former = {old: new for new, old in (batch.evolution.renamed if batch.evolution else {}).items()}
         now = {f.name: f for f in batch.schema.fields}
         kept: list[Field] = []
@@ -120,14 +126,34 @@ class LogStream:
             if other is not None and other.type != f.type and _widens(other.type, f.type):
                 wider[name] = f
                 other = None
-            elif other is not None and batch.evolution is None and other.type == f.type:
+            elif other is not None and not evolved and other.type == f.type:
                 other = None  # written another way, for example varchar(20) as it was before
             kept.append(other or replace(f, name=name))
+            if kept[-1].type != f.type or (kept[-1].native != f.native and evolved):
+                self._change("widened", _typed(f), _typed(kept[-1]))
+        for f in now.values():
+            self._change("added", None, _typed(f))
         columns = StreamSchema(fields=(*kept, *now.values()))
         if columns != self.columns:
             self.columns = columns
             self.target = replace(self.target, schema=columns.extended(*self.metadata))
         return self.target, _widened(batch, wider) if wider else batch
+
+    def _note(self, batch: ChangeBatch) -> None:
+        """What of a change of the table its columns alone do not say."""
+        evolution, names = batch.evolution, frozenset(batch.schema.names)
+        if evolution is not None:
+            if evolution.called is not None:
+                self._change("called", None, str(evolution.called))
+            for new, old in evolution.renamed.items():
+                self._change("renamed", old, new)
+        renamed = frozenset(evolution.renamed.values() if evolution is not None else ())
+        for name in sorted(self._shown - names - renamed):
+            self._change("dropped", name, None)
+        self._shown = names
+
+    def _change(self, change: str, before: str | None, after: str | None) -> None:
+        self.changed.append(SchemaChanged(stream=str(self.selected.name), change=change, before=before, after=after))
 
     def commit(self, lsn: int, *, joined: bool = False) -> StreamCommit:
         """The stream's part in the commit of a flush that ends at ``lsn``; ``joined``: and from then on it flows with
@@ -144,6 +170,8 @@ class LogStream:
     def committed(self, commit: StreamCommit) -> None:
         """The commit stands."""
         self.checkpoint = commit.checkpoint
+        self.told += self.changed
+        self.changed = []
         assert self.checkpoint.position is not None
         self.position = LogPosition.from_json(self.checkpoint.position)
         self.joined = bool(self.checkpoint.position.get("joined"))
@@ -171,3 +199,8 @@ class LogStream:
         names = {f.name for f in self.metadata}
         self.columns = StreamSchema(fields=tuple(f for f in self.checkpoint.schema.fields if f.name not in names))
         self.target = replace(self.target, schema=self.checkpoint.schema)
+        self.changed, self._shown = [], frozenset()
+
+
+def _typed(f: Field) -> str:
+    return f"{f.name} {f.native or f.type}"

@@ -24,6 +24,8 @@ from syncline.engine.events import (
     Event,
     Log,
     PartitionCommitted,
+    RetainedWal,
+    SchemaChanged,
     StreamFinished,
     StreamPlanned,
 )
@@ -92,6 +94,10 @@ def line_of(event: Event, job: int, attempt: int) -> LogLine | None:
             level, kind = "ERROR", event.error["kind"]
             hint = event.error.get("hint")
             message = f"{event.error['message']}" + (f" -> {hint}" if hint else "")
+    elif isinstance(event, RetainedWal):
+        level, about, message = "INFO" if event.level == "within" else "WARN", "retained WAL", event.text
+    elif isinstance(event, SchemaChanged):
+        level, about, message = "WARN" if event.change == "called" else "INFO", "schema change", event.text
     elif isinstance(event, AttemptFinished):
         level = "INFO" if event.status == "succeeded" else "ERROR"
         message = f"attempt {event.status} after {event.seconds:.1f} s"

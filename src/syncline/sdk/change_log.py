@@ -41,7 +41,9 @@ class LogStatus:
     """Where the log stands; LSNs and bytes. ``end`` is the source's end of log as last heard, ``received`` up to where
     it is in the spool, ``confirmed`` what the source may forget. ``retained_bytes`` is what the source keeps for us,
     ``spool_bytes`` what we keep, ``state`` the source's word for the slot (``reserved``, ``extended``, ``unreserved``,
-    ``lost``). ``seconds_left`` until the source's disk or limit is reached at the present rate, None when unknown."""
+    ``lost``). ``seconds_left`` until the source's disk or limit is reached at the present rate, None when unknown.
+    ``slot`` is the name of what keeps it there, ``budget`` what the configuration allows it to keep (None: no bound).
+    """
 
     end: int
     received: int
@@ -50,6 +52,8 @@ class LogStatus:
     spool_bytes: int
     state: str
     seconds_left: float | None = None
+    slot: str = ""
+    budget: int | None = None
 
 
 class ChangeReader(Protocol):

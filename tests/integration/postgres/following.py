@@ -10,7 +10,7 @@ from tests.integration.postgres.harness import MERGE, Database, read_all
 
 from syncline.connectors.postgres.changes.log import PostgresChangeLog
 from syncline.connectors.postgres.changes.reader import PostgresChangeReader
-from syncline.core.change import ChangeBatch, LogPosition, Op
+from syncline.core.change import ChangeBatch, Evolution, LogPosition, Op
 from syncline.core.errors import SynclineError
 from syncline.core.stream import SelectedStream, StreamName
 
@@ -33,6 +33,7 @@ class Following:
         self.selected: dict[StreamName, SelectedStream] = {}
         self.known: dict[StreamName, SelectedStream] = {}
         self.log: PostgresChangeLog | None = None
+        self.evolutions: list[Evolution] = []
 
     def open(self, **config: Any) -> Following:
         """Begin a run: discover, open the log, copy what has no position."""
@@ -99,6 +100,7 @@ class Following:
     def apply(self, name: StreamName, batch: ChangeBatch) -> None:
         chosen, rows = self.known[name], self.rows[str(name)]
         if batch.evolution is not None:
+            self.evolutions.append(batch.evolution)
             former = {old: new for new, old in batch.evolution.renamed.items()}
             given = {column: value.as_py() for column, value in batch.evolution.backfill.items()}
             for key, row in rows.items():

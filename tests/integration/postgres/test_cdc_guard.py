@@ -9,6 +9,8 @@ from tests.integration.postgres.following import Following
 
 from syncline.connectors.postgres.changes.slot import look_at_slot
 from syncline.core.errors import ErrorKind, SynclineError
+from syncline.engine.events import Event, RetainedWal
+from syncline.engine.log_telling import LogTeller
 
 SLOT = "syncline_test"
 MEGABYTES = "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series({}, {}) AS i"
@@ -37,16 +39,21 @@ def read_to_its_end(reader) -> None:
         reader.read(5)
 
 
-def test_what_is_kept_is_measured_and_warned_of_and_pause_leaves_the_slot(db, follow, caplog):
+def test_what_is_kept_is_measured_and_told(db, follow):
     f = follow(max_retained_wal="2 MB")
+    told: list[Event] = []
+    teller = LogTeller(f.log, told.append)
     db.execute(MEGABYTES.format(1, 1200))
     measure(f)
-    assert "more than half of" in caplog.text
+    teller.tell(None, [], [])
     assert f.log.status().retained_bytes > 10**6
     for number in range(2, 12):
         db.execute(MEGABYTES.format(number * 10000, number * 10000 + 1000))
-        measure(f)
-    assert caplog.text.count("over its budget of 0.0 GB") == 1
+    measure(f)
+    time.sleep(1.1)
+    teller.tell(None, [], [])
+    levels = [(event.level, event.slot, event.budget) for event in told if isinstance(event, RetainedWal)]
+    assert levels == [("half", SLOT, 2_000_000), ("over", SLOT, 2_000_000)]
     assert f.log.status().state == "reserved"
     f.catch_up()
     assert len(f.table("t")) == 1200 + 10 * 1001

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pytest
 
 from syncline.core.change import Op
+from syncline.core.checkpoint import LedgerEntry
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field
+from syncline.core.stream import StreamName
 from syncline.engine.events import Event
 from syncline.engine.executors.local import LocalExecutor
 from syncline.engine.hold import Hold, HoldRequest
@@ -193,6 +195,36 @@ def test_a_source_that_is_away_when_streams_join_loses_none_of_them(
     result = source.run(tmp_path, mode)
     assert [stream.error for stream in result.streams] == [None, None]
     assert next(away, None) is None, "it was never away"
+    check(source, mode)
+
+
+def test_a_destination_that_fails_while_it_is_asked_what_it_has_loses_no_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Going on without a stream that it forgot, the run would move the others' position over its changes."""
+    monkeypatch.setattr("syncline.engine.log_run._BACK_OFF_SECONDS", (0.01,))
+    source, mode = Source(4), "incremental_append"
+    assert source.run(tmp_path, mode).error is None
+    source.transact()
+    failures: list[str] = []
+    ask = MemoryDestination.committed
+
+    def committed(self: MemoryDestination, connection: str, stream: StreamName) -> LedgerEntry | None:
+        if threading.current_thread().name == "log" and failures == ["read"] and stream.name == "b":
+            failures.append("asked")
+            raise SynclineError(ErrorKind.TRANSIENT, "the destination is away")
+        return ask(self, connection, stream)
+
+    def trip(where: str) -> None:
+        if where == "log read" and not failures:
+            failures.append("read")
+            raise SynclineError(ErrorKind.TRANSIENT, "the destination goes away")
+
+    monkeypatch.setattr(MemoryDestination, "committed", committed)
+    source.world.trip = trip
+    result = source.run(tmp_path, mode)
+    assert [stream.error for stream in result.streams] == [None, None]
+    assert failures == ["read", "asked"]
     check(source, mode)
 
 

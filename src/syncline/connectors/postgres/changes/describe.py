@@ -187,13 +187,14 @@ class Describer:
         numbers = {labels.get(name, name): number for name, number in (match.numbers or {}).items()}
         stream.take(schema, renamed, numbers or None, key)
         called = self._new_name(stream, message)
-        changed = evolved or bool(renamed) or called is not None
+        changed = evolved or bool(renamed)
+        evolution = Evolution(renamed=renamed, backfill=backfill, called=called, columns=changed)
         return Described(
             stream=stream.table.name,
             schema=schema,
             columns=tuple(names.index(name) for name in fields),
             key=key,
-            evolution=Evolution(renamed=renamed, backfill=backfill, called=called) if changed else None,
+            evolution=evolution if changed or called is not None else None,
             delimiters=self._delimiters(message, fields),
         )
 
