@@ -18,9 +18,11 @@ from uuid import UUID, uuid4
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.service import connections, probes
 from syncline.service.callers import Caller, Role
+from syncline.service.changes import UNSET, Unset
 from syncline.service.control import Control
 from syncline.service.errors import NotFoundError
 from syncline.service.stored_connections import runnable
+from syncline.store.values import StreamConfig
 
 __all__ = ["Verification", "log_lag", "plan", "verification", "verify"]
 
@@ -83,11 +85,16 @@ class _Verifications:
             self._known[verification_id] = replace(known, ended_at=datetime.now(UTC), **outcome)
 
 
-def plan(control: Control, caller: Caller, connection_id: UUID) -> list[Mapping[str, Any]]:
-    """What a sync would do now: ``service.plan.StreamPlan`` as JSON, one per stream. A runner's right. Takes a
-    while."""
+def plan(
+    control: Control,
+    caller: Caller,
+    connection_id: UUID,
+    streams: Sequence[StreamConfig] | Unset | None = UNSET,
+) -> list[Mapping[str, Any]]:
+    """What a sync would do now: ``service.plan.StreamPlan`` as JSON, one per stream. ``streams``: as if the connection
+    took these (None: all). A runner's right. Takes a while."""
     _may_run(control, caller, connection_id)
-    found: list[Mapping[str, Any]] = _look(control, connection_id, {"task": "plan"}, PLAN_SECONDS)
+    found: list[Mapping[str, Any]] = _look(control, connection_id, {"task": "plan"}, PLAN_SECONDS, streams)
     return found
 
 
@@ -141,8 +148,14 @@ def _may_run(control: Control, caller: Caller, connection_id: UUID) -> None:
     caller.require(Role.RUNNER, connection.workspace_id)
 
 
-def _look(control: Control, connection_id: UUID, task: Mapping[str, Any], seconds: float) -> Any:
-    connection = runnable(control, connection_id)
+def _look(
+    control: Control,
+    connection_id: UUID,
+    task: Mapping[str, Any],
+    seconds: float,
+    streams: Sequence[StreamConfig] | Unset | None = UNSET,
+) -> Any:
+    connection = runnable(control, connection_id, streams)
     whole = {
         "name": connection.name,
         "source": connection.source.to_json(),

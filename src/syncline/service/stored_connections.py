@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from syncline.core.errors import ErrorKind, SynclineError
@@ -10,21 +12,26 @@ from syncline.sdk.metadata import MetadataColumns
 from syncline.sdk.reference import ConnectorReference
 from syncline.service import actors, airbyte_config, definitions
 from syncline.service.callers import SYSTEM
+from syncline.service.changes import UNSET, Unset
 from syncline.service.control import Control
 from syncline.service.definitions import connector_of
 from syncline.service.errors import NotFoundError
 from syncline.service.project import Connection, StreamBlock, SyncBlock
-from syncline.service.stream_configs import placed, stream_block
+from syncline.service.stream_configs import checked_streams, placed, stream_block
 from syncline.store import actors as actor_rows
 from syncline.store import connections
-from syncline.store.values import Actor, StoredConnection
+from syncline.store.values import Actor, StoredConnection, StreamConfig
 
 __all__ = ["runnable"]
 
 
-def runnable(control: Control, connection_id: UUID) -> Connection:
+def runnable(
+    control: Control, connection_id: UUID, streams: Sequence[StreamConfig] | Unset | None = UNSET
+) -> Connection:
     """The connection under its key, with the secrets that the store keeps in clear; references to others outside are
     still references, which the attempt's process follows. Give it to that process through a pipe and nowhere else.
+
+    ``streams``: as if it took these (None: all of the source's), to look at what a change would do.
 
     Raises "not found" when it, its source or its destination is deleted, ``config`` for what cannot be run."""
     with control.database.read() as transaction:
@@ -40,6 +47,8 @@ def runnable(control: Control, connection_id: UUID) -> Connection:
             )
     assert source is not None
     assert destination is not None
+    if not isinstance(streams, Unset):
+        stored = replace(stored, streams=checked_streams(streams))
     return _connection(control, stored, source, destination)
 
 

@@ -34,7 +34,7 @@ from syncline.service.changes import UNSET
 from syncline.service.connections import ConnectionChange, NewConnection
 from syncline.store.values import Schedule, StoredConnection, StreamConfig
 
-__all__ = ["connection_response", "connections_router"]
+__all__ = ["connection_response", "connections_router", "streams_of"]
 
 connections_router = APIRouter(route_class=WireRoute, tags=["Connections"])
 
@@ -111,7 +111,7 @@ def create_connection(control: ControlOf, caller: CallerOf, body: ConnectionCrea
         name=body.name,
         status=None if body.status is None else body.status.value,
         schedule=schedule_of(body.schedule),
-        streams=_streams(body.configurations),
+        streams=streams_of(body.configurations),
         namespace_definition=None if body.namespace_definition is None else body.namespace_definition.value,
         namespace_format=body.namespace_format,
         prefix=body.prefix,
@@ -146,7 +146,7 @@ def patch_connection(
     given = {key: UNSET if value is None else value for key, value in change.items()}
     # An empty list of streams means all of them, as in a new connection. Terraform always sends namespaceFormat, null
     # when the user gave none.
-    given["streams"] = UNSET if body.configurations is None else _streams(body.configurations)
+    given["streams"] = UNSET if body.configurations is None else streams_of(body.configurations)
     given["namespace_format"] = body.namespace_format if "namespace_format" in body.model_fields_set else UNSET
     return connection_response(connections.update(control, caller, as_uuid(connectionId), ConnectionChange(**given)))
 
@@ -180,7 +180,8 @@ def schedule_of(schedule: ConnectionSchedule | None) -> Schedule | None:
 _BASIC_TIMING = re.compile(r"every (\d{1,6}) (minute|hour|day|week|month)s?", re.IGNORECASE)
 
 
-def _streams(configurations: StreamConfigurations | None) -> tuple[StreamConfig, ...] | None:
+def streams_of(configurations: StreamConfigurations | None) -> tuple[StreamConfig, ...] | None:
+    """What was asked for; None, for all streams, when none is named."""
     if configurations is None or not configurations.streams:
         return None
     return tuple(_stream_config(each) for each in configurations.streams)
