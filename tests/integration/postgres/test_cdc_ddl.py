@@ -47,6 +47,22 @@ def test_added_columns_give_old_rows_what_the_source_gave_them(db, follow):
     assert f.table("t")[0]["list"] == ["a", "b c"]
 
 
+def test_an_added_column_keeps_what_it_gave_when_it_is_renamed_or_dropped_before_the_log_is_read(db, follow):
+    db.execute("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    f = follow("t")
+    db.execute(
+        "ALTER TABLE t ADD COLUMN n int DEFAULT 7",
+        "ALTER TABLE t ADD COLUMN gone text DEFAULT 'g'",
+        "INSERT INTO t VALUES (2, 8, 'h')",
+        "ALTER TABLE t DROP COLUMN gone",
+        "ALTER TABLE t RENAME n TO m",
+        "INSERT INTO t VALUES (3, 9)",
+    )
+    f.catch_up()
+    assert not f.broken
+    assert [(r["id"], r["m"]) for r in f.table("t")] == [(1, 7), (2, 8), (3, 9)]
+
+
 def test_dropped_columns_stay_and_renamed_ones_keep_their_values(db, follow):
     db.execute("CREATE TABLE t (id int PRIMARY KEY, a int, b text, c int)", "INSERT INTO t VALUES (1, 10, 'x', 100)")
     f = follow("t")

@@ -210,9 +210,16 @@ class Describer:
         """The values that rows got when a column was added. Raises where rows may have got different ones."""
         found: dict[str, pa.Scalar] = {}
         for name, known in fields.items():
-            attribute = now.named(name) if now is not None and name in match.added else None
-            if attribute is None:
+            if now is None or name not in match.added:
                 continue
+            # By its number, for it may have got another name since.
+            attribute = now.numbered(match.numbers[name]) if match.numbers is not None else now.named(name)
+            if attribute is None:
+                raise Unsafe(
+                    f"column {name} was added with values that the log does not hold (its name has gone since)"
+                )
+            if attribute.dropped:
+                continue  # and its values with it
             if attribute.given > 1 or (attribute.given == 0 and attribute.has_default):
                 raise Unsafe(
                     f"column {name} was added with values that the log does not hold (a default that differs from row "

@@ -53,8 +53,11 @@ def match_columns(
         match = _first(names, known, now, numbers, wanted)
     added: set[str] = set()
     for name in match.added:
-        attribute = now.named(name) if now is not None else None
-        if name not in wanted if wanted is not None else attribute is not None and not attribute.readable:
+        attribute = None
+        if now is not None:
+            attribute = now.numbered(numbers[name]) if numbers is not None else now.named(name)
+        hidden = attribute is not None and not attribute.dropped and not attribute.readable
+        if name not in wanted if wanted is not None else hidden:
             continue
         if numbers is not None and numbers[name] <= highest:
             raise Unsafe(f"column {name} is selected now and was not when the stream was copied")
