@@ -29,7 +29,9 @@ FLOORS = {
     "engine": 3,
     "store": 3,
     "verify": 3,
+    "alerts": 4,
     "jobs": 4,
+    "metrics": 4,
     "service": 5,
     "wiring": 6,
     "api": 7,
@@ -47,6 +49,7 @@ EXCEPTIONS = {
 # One library, one place. `testing` may use any of them: it stands outside.
 HOMES = {
     "alembic": ("store",),
+    "apprise": ("alerts",),
     "boto3": ("connectors.files", "sdk.files", "sdk.secret_providers", "service.secrets"),
     "botocore": ("connectors.files", "sdk.files", "sdk.secret_providers", "service.secrets"),
     "click": ("cli",),
@@ -56,6 +59,8 @@ HOMES = {
     "httpx": ("connectors.rest_api",),
     "jwt": ("service.auth",),
     "msgspec": ("connectors.airbyte", "connectors.rest_api", "sdk.records"),
+    "opentelemetry": ("metrics",),
+    "prometheus_client": ("metrics",),
     "psycopg": ("connectors.postgres", "verify"),
     "ray": ("engine.executors.ray",),
     "rich": ("cli",),

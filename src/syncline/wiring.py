@@ -12,6 +12,7 @@ from syncline.jobs.supervisor import Supervisor
 from syncline.jobs.watch import Patience
 from syncline.service.arrivals import FileLooks
 from syncline.service.control import Control
+from syncline.service.metrics import metrics_of
 from syncline.service.running import order_for, plan_for
 
 __all__ = ["make_supervisor"]
@@ -43,5 +44,6 @@ def make_supervisor(control: Control) -> Supervisor:
         following_slots=jobs.following_slots,
         retry=RetryPolicy(base_seconds=jobs.retry_seconds, ceiling_seconds=jobs.retry_ceiling_seconds),
         patience=Patience(silence=jobs.attempt_lease_seconds),
+        listener=metrics_of(control),
         stop_with_server=jobs.on_stop == "stop",
     )

@@ -60,6 +60,15 @@ class Caller:
         own = self.role_in(workspace_id)
         return own is not None and own.rank >= role.rank
 
+    def require_instance_reader(self) -> None:
+        """Raises ``permission`` for who may not look at every workspace."""
+        if self.instance_role is None:
+            raise SynclineError(
+                ErrorKind.PERMISSION,
+                "this shows names of every workspace",
+                hint="use credentials of a user with a role in the whole instance",
+            )
+
     def require(self, role: Role, workspace_id: UUID | None) -> None:
         """Raises ``permission``; and "there is no workspace" when the caller must not know that there is one."""
         if self.may(role, workspace_id):
