@@ -61,16 +61,24 @@ class SynclineError(Exception):
 
     ``message`` is one sentence of what happened, ``hint`` what to do next (often the statement or setting itself),
     ``where`` names the place (``connector``, ``stream``, ``partition``, ``position``, ``path`` …). The cause is chained
-    by ``raise … from``. None of the three may hold a secret.
+    by ``raise … from``. None of the three may hold a secret. ``final``: it is not tried again, whatever its kind says,
+    because a newer run has taken over: another try would take that back.
     """
 
     def __init__(
-        self, kind: ErrorKind, message: str, *, hint: str = "", where: Mapping[str, Any] | None = None
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        hint: str = "",
+        where: Mapping[str, Any] | None = None,
+        final: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
         self.hint = hint
+        self.final = final
         self.where: dict[str, Any] = {k: v for k, v in (where or {}).items() if v is not None}
 
     def at(self, **where: Any) -> SynclineError:
@@ -83,11 +91,18 @@ class SynclineError(Exception):
         return POLICY[self.kind]
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind.value, "message": self.message, "hint": self.hint, "where": self.where}
+        data = {"kind": self.kind.value, "message": self.message, "hint": self.hint, "where": self.where}
+        return {**data, "final": True} if self.final else data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SynclineError:
-        return cls(ErrorKind(data["kind"]), data["message"], hint=data.get("hint", ""), where=data.get("where"))
+        return cls(
+            ErrorKind(data["kind"]),
+            data["message"],
+            hint=data.get("hint", ""),
+            where=data.get("where"),
+            final=data.get("final", False),
+        )
 
     def __str__(self) -> str:
         place = ", ".join(f"{k} {v}" for k, v in self.where.items())

@@ -508,6 +508,7 @@ def _ours(found: LogLedger, known: LogLedger) -> LogLedger:
             ErrorKind.CONFLICT,
             f"another attempt has taken over the log (token {found.token}; ours {known.token})",
             hint="nothing is lost: its commits stand, and this attempt must end",
+            final=True,
         )
     return found
 

@@ -186,6 +186,7 @@ class LogStream:
                 "another attempt has taken over",
                 hint="nothing is lost: its commits stand, and this attempt must end",
                 where={"stream": str(self.selected.name)},
+                final=True,
             )
         self.checkpoint = entry.checkpoint
         assert self.checkpoint.position is not None

@@ -28,9 +28,10 @@ def retry_delay(errors: Sequence[SynclineError], failures: int, policy: RetryPol
     """Seconds to wait after the ``failures``-th failure in a row, or None when it should not be tried again.
 
     One error that may pass by itself is reason enough: what cannot be mended by trying does not keep the other streams
-    from another try. What a person must change is never tried again. Exponential, with jitter, so that connections that
+    from another try. What a person must change is never tried again, nor anything once a newer run has taken over: to
+    claim the streams a second time would take them from it. Exponential, with jitter, so that connections that
     failed together do not come back together."""
-    if failures >= policy.max_attempts or not any(e.policy.retry for e in errors):
+    if failures >= policy.max_attempts or any(e.final for e in errors) or not any(e.policy.retry for e in errors):
         return None
     wait = min(policy.ceiling_seconds, policy.base_seconds * 2.0 ** min(failures - 1, 30))
     return random.uniform(0.5, 1.0) * wait  # noqa: S311 - jitter, not a secret

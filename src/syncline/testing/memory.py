@@ -211,7 +211,12 @@ class MemoryDestination:
         with w.lock:
             entry = w.ledger[target.connection, stream]
             if entry.token != token or entry.checkpoint.sequence + 1 != checkpoint.sequence:
-                raise SynclineError(ErrorKind.CONFLICT, "another attempt has taken over", hint="this one must end")
+                raise SynclineError(
+                    ErrorKind.CONFLICT,
+                    "another attempt has taken over",
+                    hint="this one must end",
+                    final=entry.token != token,
+                )
             for s in staged:
                 rows, aside = w.stages.pop(s.payload["key"])
                 w.quarantined.setdefault(stream, []).extend(aside)

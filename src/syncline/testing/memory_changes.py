@@ -77,7 +77,12 @@ class MemoryChangeSession:
                 entry = w.ledger.get((each.target.connection, str(each.target.stream)))
                 current = entry is not None and entry.token == each.token
                 if not current or entry.checkpoint.sequence + 1 != each.checkpoint.sequence:  # type: ignore[union-attr]
-                    raise SynclineError(ErrorKind.CONFLICT, "another attempt has taken over", hint="this one must end")
+                    raise SynclineError(
+                        ErrorKind.CONFLICT,
+                        "another attempt has taken over",
+                        hint="this one must end",
+                        final=not current,
+                    )
             failpoint("commit.inside")
             for stream, rows in self._tables.items():
                 w.visible[stream] = rows

@@ -114,6 +114,13 @@ def test_a_stalled_or_lost_attempt_is_tried_again(stop: StopReason) -> None:
     assert judged(ended(failure=error(ErrorKind.TRANSIENT), stop=stop)).job is JobStatus.INCOMPLETE
 
 
+def test_what_a_newer_run_has_taken_over_is_not_taken_back() -> None:
+    policy = RetryPolicy(max_attempts=100)
+    taken = SynclineError.from_json(SynclineError(ErrorKind.CONFLICT, "taken over", final=True).to_json())
+    assert retry_delay([error(ErrorKind.TRANSIENT), taken], 1, policy) is None
+    assert retry_delay([error(ErrorKind.CONFLICT)], 1, policy) is not None
+
+
 def test_waits_grow_up_to_the_ceiling_with_jitter() -> None:
     policy = RetryPolicy(max_attempts=100, base_seconds=10, ceiling_seconds=60)
     for failures, longest in ((1, 10.0), (2, 20.0), (3, 40.0), (4, 60.0), (50, 60.0)):

@@ -247,16 +247,17 @@ class Ledger:
         if row is None:
             raise self._conflict("the ledger has no entry for the stream any more")
         if row[0] != token:
-            raise self._conflict(f"a newer run holds the stream (token {row[0]}, ours is {token})")
+            raise self._conflict(f"a newer run holds the stream (token {row[0]}, ours is {token})", final=True)
         if sequence is not None and row[1] != sequence - 1:
             raise self._conflict(f"the ledger stands at sequence {row[1]}, so {sequence} cannot follow")
 
-    def _conflict(self, message: str) -> SynclineError:
+    def _conflict(self, message: str, *, final: bool = False) -> SynclineError:
         return SynclineError(
             ErrorKind.CONFLICT,
             message,
             hint="nothing of this run was committed after that; let the newer run finish",
             where={"connector": "duckdb", "stream": str(self._stream), "connection": self._connection},
+            final=final,
         )
 
 

@@ -195,6 +195,7 @@ class FilesDestination:
             f"{checkpoint.sequence})",
             hint="nothing is lost: its commits stand, and this attempt must end",
             where={"stream": str(target.stream)},
+            final=now.token != token,
         )
 
     def _put(self, known: _Log, entry: LogEntry) -> None:

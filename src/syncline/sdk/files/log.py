@@ -117,6 +117,7 @@ class ManifestLog:
                 f"another attempt has taken over (its token is {newest.token}, ours {entry.token})",
                 hint="nothing is lost: its commits stand, and this attempt must end",
                 where=self._where(),
+                final=newest.token > entry.token,
             )
         return before.after(entry)
 

@@ -377,4 +377,5 @@ def _fenced(stream: StreamName) -> SynclineError:
         "a newer run holds the stream",
         hint="nothing of this run was committed after that; let the newer run finish",
         where={"stream": str(stream), "connector": "postgres"},
+        final=True,
     )

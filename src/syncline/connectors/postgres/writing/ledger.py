@@ -470,6 +470,7 @@ class Ledger:
             else "the ledger has no entry for the stream any more",
             hint="nothing of this run was committed after that; let the newer run finish",
             where={"stream": str(self.place.stream), "connector": "postgres"},
+            final=row is not None,
         )
 
     def _end_older(self, session: Session, token: int) -> None:
