@@ -16,7 +16,7 @@ from syncline.sdk.findings import Severity
 from syncline.sdk.reference import ConnectorReference, open_source
 from syncline.sdk.source import Source
 
-__all__ = ["SourceConformance", "SourceDriver"]
+__all__ = ["Rows", "SourceConformance", "SourceDriver", "sample_rows"]
 
 Rows = list[tuple[int, str | None]]
 
@@ -41,7 +41,8 @@ class SourceDriver(Protocol):
         ...
 
 
-def _rows(ids: Sequence[int]) -> Rows:
+def sample_rows(ids: Sequence[int]) -> Rows:
+    """A row for each id, with names that are easily spoiled."""
     names: tuple[str | None, ...] = (None, "", "plain", 'quo"ted, line\nbreak', "ünï\\N")
     return [(i, names[i % 5]) for i in ids]
 
@@ -51,7 +52,7 @@ class SourceConformance:
 
     @pytest.fixture
     def source(self, driver: SourceDriver, tmp_path: Path) -> Iterator[Source]:
-        driver.fill(_rows(range(2000)))
+        driver.fill(sample_rows(range(2000)))
         context = ConnectorContext(connection="conformance", work_dir=tmp_path / "work", concurrency=2)
         with closing(open_source(driver.reference(), context)) as opened:
             yield opened
@@ -87,7 +88,7 @@ class SourceConformance:
     def test_a_snapshot_has_each_row_once(self, driver: SourceDriver, source: Source) -> None:
         selected = self._select(driver, source, SyncMode.FULL_REFRESH_OVERWRITE)
         assert sorted(self._read(source, selected, source.snapshot(selected)), key=str) == sorted(
-            _rows(range(2000)), key=str
+            sample_rows(range(2000)), key=str
         )
 
     def test_a_partition_can_be_read_again(self, driver: SourceDriver, source: Source) -> None:
@@ -111,9 +112,9 @@ class SourceConformance:
         assert len(self._read(source, selected, first)) == 2000
         nothing = source.read_since(selected, first.end)
         assert self._read(source, selected, nothing) == []
-        driver.add(_rows(range(2000, 2003)))
+        driver.add(sample_rows(range(2000, 2003)))
         second = source.read_since(selected, nothing.end)
-        assert sorted(self._read(source, selected, second), key=str) == sorted(_rows(range(2000, 2003)), key=str)
+        assert sorted(self._read(source, selected, second), key=str) == sorted(sample_rows(range(2000, 2003)), key=str)
         assert self._read(source, selected, source.read_since(selected, second.end)) == []
         source.acknowledge(selected, second.end)
         source.acknowledge(selected, second.end)

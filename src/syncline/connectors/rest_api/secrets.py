@@ -1,0 +1,40 @@
+"""What of a configuration must never be said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from syncline.connectors.rest_api.config import RestApiConfig
+
+__all__ = ["secrets_of"]
+
+
+def secrets_of(config: RestApiConfig) -> Iterator[str]:
+    """Every secret value, and headers' values: which of those are secret, only the API knows."""
+    yield from _secrets(config)
+    for headers in (config.headers, *(s.headers for s in config.streams)):
+        for name, value in headers.items():
+            if name.lower() in ("accept", "content-type", "user-agent"):
+                continue
+            yield value
+            scheme, _, rest = value.partition(" ")  # Bearer TOKEN
+            if rest and scheme.isalpha():
+                yield rest.strip()
+    for params in (config.params, *(s.params for s in config.streams)):
+        for name, value in params.items():
+            if any(word in name.lower() for word in ("key", "token", "secret", "auth", "passw", "sig")):
+                yield str(value)
+
+
+def _secrets(value: Any) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets(getattr(value, name, None))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _secrets(inner)
