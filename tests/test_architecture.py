@@ -26,6 +26,7 @@ FLOORS = {
     "settings": 1,
     "sdk": 1,
     "connectors": 2,
+    "quality": 2,
     "engine": 3,
     "store": 3,
     "verify": 3,
@@ -53,14 +54,16 @@ HOMES = {
     "boto3": ("connectors.files", "sdk.files", "sdk.secret_providers", "service.secrets"),
     "botocore": ("connectors.files", "sdk.files", "sdk.secret_providers", "service.secrets"),
     "click": ("cli",),
-    "cryptography": ("service.secrets",),
-    "duckdb": ("connectors.duckdb", "verify"),
+    "cryptography": ("sdk.mapping.encryption", "service.secrets"),
+    "duckdb": ("connectors.duckdb", "sdk.mapping.expressions", "verify"),
     "fastapi": ("api",),
     "httpx": ("connectors.rest_api",),
+    "great_expectations": ("quality.library",),
     "jwt": ("service.auth",),
     "msgspec": ("connectors.airbyte", "connectors.rest_api", "sdk.records"),
     "opentelemetry": ("metrics",),
     "prometheus_client": ("metrics",),
+    "pymysql": ("connectors.mysql",),
     "psycopg": ("connectors.postgres", "verify"),
     "ray": ("engine.executors.ray",),
     "rich": ("cli",),
@@ -74,7 +77,7 @@ HOMES = {
 # What comes from outside into the two lowest floors, besides the standard library.
 OUTSIDE = {
     "core": {"pyarrow"},
-    "sdk": {"numpy", "pyarrow", "pydantic", "pydantic_core", "boto3", "botocore", "msgspec"},
+    "sdk": {"boto3", "botocore", "cryptography", "duckdb", "msgspec", "numpy", "pyarrow", "pydantic", "pydantic_core"},
 }
 
 # Code that runs what it reads: work that crosses a process is plain JSON.

@@ -14,6 +14,7 @@ __all__ = [
     "LogProgress",
     "PartitionCommitted",
     "Progress",
+    "QualityJudged",
     "RetainedWal",
     "SchemaChanged",
     "StreamFinished",
@@ -98,6 +99,19 @@ class StreamFinished(Event):
 class AttemptFinished(Event):
     status: str
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityJudged(Event):
+    """The gates of a stream were judged, before its rows became visible (``published``) or were held back; ``place`` is
+    then where they lie. ``results`` are :class:`~syncline.quality.gate.GateResult` as JSON."""
+
+    stream: str
+    sync_id: str
+    rows: int
+    published: bool
+    place: str
+    results: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

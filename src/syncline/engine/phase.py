@@ -30,9 +30,12 @@ class Step:
     note: str = ""
 
 
-def next_step(mode: SyncMode, checkpoint: StreamCheckpoint, schema: StreamSchema, *, retain: bool = False) -> Step:
+def next_step(
+    mode: SyncMode, checkpoint: StreamCheckpoint, schema: StreamSchema, *, retain: bool = False, gates: str = ""
+) -> Step:
     """Decide for one stream at the start of an attempt. ``schema`` is the one that would be written now. ``retain``: a
-    whole copy of an incremental stream does not replace what is there, but is merged into it, or added.
+    whole copy of an incremental stream does not replace what is there, but is merged into it, or added. ``gates`` is
+    the fingerprint of the quality gates.
 
     An unfinished plan is resumed when it can be: its partitions are still meaningful and, for a generation not yet
     visible, the columns are the same. Otherwise a hidden generation is thrown away and planned anew, which loses
@@ -46,7 +49,12 @@ def next_step(mode: SyncMode, checkpoint: StreamCheckpoint, schema: StreamSchema
         )
         if not checkpoint.plan.resumable:
             return _because(started_over, "a table without a key starts over: its exported snapshot ended with the run")
-        if checkpoint.write is WriteMode.REPLACE and checkpoint.schema != schema:
+        if checkpoint.quality.get("blocked"):
+            return _because(started_over, "the quality gates held back what was read last, so it is read anew")
+        replaces = checkpoint.write is WriteMode.REPLACE
+        if checkpoint.quality.get("gates", "") != gates and (replaces or not checkpoint.done):
+            return _because(started_over, "the quality gates changed while a plan was unfinished, so it starts over")
+        if replaces and checkpoint.schema != schema:
             return _because(started_over, "the columns changed while the snapshot was unfinished, so it starts over")
         if _write_for(mode, checkpoint, retain) is checkpoint.write:
             return Step(kind=StepKind.RESUME, write=checkpoint.write, generation=checkpoint.generation)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.core.stream import Catalog, SelectedStream, Stream, SyncMode
 from syncline.sdk.destination import DestinationTraits
+from syncline.sdk.mapping import ensure_names_apart, map_selected
 
 __all__ = ["StreamChoice", "select_streams"]
 
@@ -19,13 +20,15 @@ SHORT_MODES = ("full_refresh", "incremental")
 class StreamChoice:
     """A connection's wish for one stream. ``name`` is ``table`` or ``schema.table`` (empty in a default). ``mode`` is
     one of Airbyte's five or the short ``full_refresh`` / ``incremental``; None takes the default. ``columns``
-    None takes all; key columns are always taken."""
+    None takes all; key columns are always taken. ``quality``: ``gates`` (of :mod:`syncline.quality`, as JSON) and the
+    limits of its ``quarantine``."""
 
     name: str = ""
     mode: str | None = None
     cursor_field: str | None = None
     primary_key: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -34,6 +37,7 @@ class StreamChoice:
             "cursor_field": self.cursor_field,
             "primary_key": None if self.primary_key is None else list(self.primary_key),
             "columns": None if self.columns is None else list(self.columns),
+            **({"quality": dict(self.quality)} if self.quality else {}),
         }
 
     @classmethod
@@ -45,13 +49,16 @@ class StreamChoice:
             cursor_field=data.get("cursor_field"),
             primary_key=None if key is None else tuple(key),
             columns=None if columns is None else tuple(columns),
+            quality=data.get("quality", {}),
         )
 
 
 def select_streams(
     catalog: Catalog, choices: Sequence[StreamChoice] | None, default: StreamChoice, traits: DestinationTraits
 ) -> list[SelectedStream]:
-    """Match choices with the catalog. Raises ``config`` for unknown streams, columns, cursors, modes, refused modes."""
+    """Match choices with the catalog, and carry out what the connection's mappings make of names and columns: choices
+    are in the source's words. Raises ``config`` for unknown streams, columns, cursors, modes, refused modes, and for a
+    mapping that does not fit."""
     if not catalog.streams:
         raise SynclineError(
             ErrorKind.CONFIG,
@@ -59,17 +66,26 @@ def select_streams(
             hint="check its schemas and tables settings and the rights of its user: syncline check",
         )
     if choices is None:
-        return [_selected(s, default, traits) for s in catalog.streams]
+        return _mapped([_selected(s, default, traits) for s in catalog.streams])
     picked: dict[Any, SelectedStream] = {}
     for choice in choices:
         stream = _find(catalog, choice.name)
         if stream.name in picked:
             raise SynclineError(ErrorKind.CONFIG, f"stream {choice.name!r} is listed twice", hint="remove one of them")
         wish = replace(
-            choice, mode=choice.mode or default.mode, cursor_field=choice.cursor_field or default.cursor_field
+            choice,
+            mode=choice.mode or default.mode,
+            cursor_field=choice.cursor_field or default.cursor_field,
+            quality=_quality(choice.quality, default.quality),
         )
         picked[stream.name] = _selected(stream, wish, traits)
-    return list(picked.values())
+    return _mapped(list(picked.values()))
+
+
+def _mapped(selection: list[SelectedStream]) -> list[SelectedStream]:
+    mapped = [map_selected(selected) for selected in selection]
+    ensure_names_apart(mapped)
+    return mapped
 
 
 def _find(catalog: Catalog, name: str) -> Stream:
@@ -139,7 +155,22 @@ def _selected(stream: Stream, choice: StreamChoice, traits: DestinationTraits) -
         sync_mode=mode,
         cursor_field=cursor if mode.incremental and not stream.source_defined_cursor else None,
         primary_key=tuple(key),
+        options=dict(choice.quality),
     )
+
+
+def _quality(own: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """A stream's gates come after those of the whole connection; its own limits take their place."""
+    gates = [*default.get("gates", ()), *own.get("gates", ())]
+    names = [g["name"] for g in gates]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"gates: both the connection and one of its streams have a gate named {twice!r}",
+            hint="give one of them another name: …, or remove it",
+        )
+    return {**default, **own, **({"gates": gates} if gates else {})}
 
 
 def _mode(

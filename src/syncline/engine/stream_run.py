@@ -15,6 +15,7 @@ from syncline.core.failpoints import failpoint
 from syncline.core.partition import Partition, ReadPlan
 from syncline.core.schema import StreamSchema
 from syncline.core.stream import SelectedStream, WriteMode
+from syncline.engine.audit import Audit
 from syncline.engine.events import Log, PartitionCommitted, StreamPlanned
 from syncline.engine.log_stream import LogStream, change_columns
 from syncline.engine.phase import StepKind, next_step
@@ -37,9 +38,11 @@ def target_for(
     sync_id: str,
     logged: bool = False,
     lsn: int | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> StreamTarget:
     """The destination's view of a selected stream for one plan, metadata columns included. ``logged``: a log continues
-    the source's incremental streams; ``lsn``: where in it the plan's snapshot was begun."""
+    the source's incremental streams; ``lsn``: where in it the plan's snapshot was begun. ``options``: more of the
+    target's own."""
     changes = change_columns(selected, logged=logged, deletes=spec.deletes)
     schema = selected.stream.schema.extended(*metadata_fields(spec.metadata, changes))
     if len(set(schema.names)) != len(schema.names):
@@ -57,9 +60,9 @@ def target_for(
         changes=changes,
         lsn=lsn,
     )
-    options: dict[str, object] = {} if constants is not None else {"raw": False}
+    own: dict[str, object] = {} if constants is not None else {"raw": False}
     if lsn is not None:
-        options["lsn"] = lsn
+        own["lsn"] = lsn
     return StreamTarget(
         connection=spec.connection,
         stream=selected.name,
@@ -74,7 +77,7 @@ def target_for(
         dialect=selected.stream.dialect,
         deletes=spec.deletes,
         constants=constants or {},
-        options=options,
+        options={**(options or {}), **own},
     )
 
 
@@ -108,7 +111,9 @@ class StreamRun:
         self._target: StreamTarget | None = None
         self._plan: ReadPlan | None = None
         self._tasks: list[PartitionTask] = []
-        self._held: list[Staged] = []  # stages of a plan that cannot be resumed: all committed in one act at the end
+        #: stages that are all committed in one act at the end: their plan cannot be resumed, or gates judge it first
+        self._held: list[Staged] = []
+        self._audit = Audit(selected, destination, emit)
 
     @property
     def seconds(self) -> float:
@@ -121,6 +126,7 @@ class StreamRun:
 
     def start(self) -> None:
         """Fence, plan, commit the plan, prepare. Afterwards :meth:`next_task` gives the work; it may be none at all."""
+        self._audit.ensure_possible(self._aim(WriteMode.APPEND, generation=0, sync_id="").schema)
         failpoint("fence.before")
         entry: LedgerEntry = self._destination.fence(self._spec.connection, self.selected.name)
         failpoint("fence.after")
@@ -169,8 +175,15 @@ class StreamRun:
     def _make_plan(self) -> None:
         target = self._aim(WriteMode.APPEND, generation=0, sync_id="")
         self._forget_other_method()
-        step = next_step(self.selected.sync_mode, self._checkpoint, target.schema, retain=self._spec.retain)
+        step = next_step(
+            self.selected.sync_mode,
+            self._checkpoint,
+            target.schema,
+            retain=self._spec.retain,
+            gates=self._audit.fingerprint,
+        )
         if self.logged and step.kind is StepKind.INCREMENT:
+            self._audit.say_unjudged()
             self.finished = True  # the log goes on where it was
             return
         if step.note:
@@ -181,6 +194,10 @@ class StreamRun:
         if resumed:
             assert self._checkpoint.plan is not None
             self._plan = self._checkpoint.plan
+            if self._checkpoint.quality.get("gates", "") != self._audit.fingerprint:
+                message = "the quality gates changed while an increment was unfinished: its first part is not judged"
+                self._emit(Log(level="WARN", stream=self.name, message=message))
+                changes = {**changes, "quality": {**self._checkpoint.quality, "gates": self._audit.fingerprint}}
         else:
             if step.kind is StepKind.SNAPSHOT:
                 self._plan = self._source.snapshot(self.selected)
@@ -206,6 +223,7 @@ class StreamRun:
                 "schema": target.schema,
                 "rows": 0,
                 "sync_id": sync_id,
+                "quality": self._audit.begun(self._checkpoint.quality),
             }
         self._commit([], changes)
         self._emit(
@@ -230,6 +248,7 @@ class StreamRun:
             sync_id=sync_id,
             logged=self.logged,
             lsn=lsn,
+            options=self._audit.options,
         )
 
     def _forget_other_method(self) -> None:
@@ -271,6 +290,10 @@ class StreamRun:
         before = self._checkpoint
         if kind is not StepKind.INCREMENT or self._plan.partitions or before.schema != schema:
             return False
+        verdict = self._audit.verdict_of_nothing(before)
+        self._audit.tell(verdict, sync_id=self._spec.sync_id, rows=0)
+        if verdict.error is not None:
+            raise verdict.error
         if before.position != dict(self._plan.end):
             self._commit([], {"position": dict(self._plan.end), "sync_id": self._spec.sync_id})
         self._source.acknowledge(self.selected, self._plan.end)
@@ -297,7 +320,9 @@ class StreamRun:
         failpoint("commit.before")
         # Append and merge become visible with each commit. A plan that would start over after a crash must therefore be
         # committed in one act, or its first rows would come twice.
-        if not self._plan.resumable and self._target.write is not WriteMode.REPLACE:
+        # What gates may hold back waits for their verdict, and so does what follows too many rows that were set aside.
+        visible = self._target.write is not WriteMode.REPLACE
+        if visible and (not self._plan.resumable or self._audit.holds or self._held or self._too_many(staged)):
             self._held.append(staged)
         else:
             self._commit_data([staged])
@@ -306,8 +331,14 @@ class StreamRun:
     def _commit_data(self, staged: list[Staged], **changes: object) -> None:
         rows = sum(s.rows for s in staged)
         done = self._checkpoint.done | {s.partition for s in staged}
-        self._commit(staged, {"done": done, "rows": self._checkpoint.rows + rows, **changes})
+        quality = self._audit.with_stages(self._checkpoint.quality, staged)
+        self._commit(staged, {"done": done, "rows": self._checkpoint.rows + rows, "quality": quality, **changes})
         self._count(staged)
+
+    def _too_many(self, staged: Staged) -> bool:
+        known = self._checkpoint
+        aside = int(known.quality.get("aside", 0)) + staged.quarantined
+        return staged.quarantined > 0 and self._audit.too_many(known.rows + staged.rows, aside)
 
     def _count(self, staged: list[Staged]) -> None:
         for s in staged:
@@ -332,8 +363,19 @@ class StreamRun:
     def _finish(self) -> None:
         assert self._plan is not None
         failpoint("publish.before")
+        assert self._target is not None
         position = dict(self._plan.end) if self.selected.sync_mode.incremental else None
         held, self._held = self._held, []
+        rows = self._checkpoint.rows + sum(s.rows for s in held)
+        verdict = self._audit.verdict(self._target, self._checkpoint, held, self._token)
+        if verdict.error is not None:
+            # The stage stays as it is: only the ledger learns why.
+            sync_id = self._spec.sync_id
+            record = self._audit.held_back(self._checkpoint.quality, verdict, sync_id=sync_id)
+            self._commit([], {"quality": record})
+            self._audit.tell(verdict, sync_id=sync_id, rows=rows)
+            raise verdict.error
+        quality = self._audit.with_stages(self._checkpoint.quality, held)
         self._commit(
             held,
             {
@@ -343,11 +385,13 @@ class StreamRun:
                 "done": frozenset(),
                 "position": position,
                 "sync_id": self._spec.sync_id,
-                "rows": self._checkpoint.rows + sum(s.rows for s in held),
+                "rows": rows,
+                "quality": self._audit.passed(quality, verdict, rows=rows, sync_id=self._spec.sync_id),
             },
             publish=True,
         )
         self._count(held)
+        self._audit.tell(verdict, sync_id=self._spec.sync_id, rows=rows)
         failpoint("publish.after")
         if position is not None:
             # Rule 5: confirm downstream, remember, then confirm upstream. The commit above has made it durable.

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +22,14 @@ from syncline.core.failpoints import failpoint
 from syncline.core.partition import Partition
 from syncline.core.stream import SelectedStream
 from syncline.engine.byte_queue import ByteQueue
+from syncline.quality.screen import Screen
 from syncline.sdk.connector import ConnectorContext
-from syncline.sdk.destination import Destination, Writer, WritesRaw
+from syncline.sdk.destination import Destination, TakesNote, Writer, WritesRaw
 from syncline.sdk.metadata import Normalizer
 from syncline.sdk.reference import ConnectorReference, open_destination, open_source
 from syncline.sdk.source import RawFormat, ReadsRaw, Source
 
-__all__ = ["CancelledError", "PartitionTask", "TaskOutcome", "raw_route", "run_partition"]
+__all__ = ["CancelledError", "PartitionTask", "TaskOutcome", "noted_seal", "raw_route", "run_partition"]
 
 #: Batches between reader and writer of one partition: 32 MiB is two to four batches, enough to keep both busy.
 QUEUE_BYTES = 32 << 20
@@ -163,6 +164,9 @@ class _Counts:
         self._report = report
         self._stop = stop
 
+    def begin_again(self) -> None:
+        self.rows = self.bytes = 0
+
     def add(self, rows: int, size: int) -> None:
         if self._stop.is_set():
             raise CancelledError
@@ -185,7 +189,16 @@ def _run(task: PartitionTask, counts: _Counts) -> Staged:
         closing(open_destination(task.destination, context)) as dest,
     ):
         raw = raw_route(source, dest, task.selected, task.target)
-        return _relay(task, source, dest, raw, counts) if raw else _convey(task, source, dest, counts)
+        if raw is not None:
+            try:
+                return _relay(task, source, dest, raw, counts)
+            except SynclineError as error:
+                if error.kind is not ErrorKind.DATA:
+                    raise
+                # The destination refuses a row, which undecoded bytes cannot set aside: the partition is read once
+                # more and goes decoded, so that only that row goes to quarantine.
+                counts.begin_again()
+        return _convey(task, source, dest, counts)
 
 
 def _convey(task: PartitionTask, source: Source, destination: Destination, counts: _Counts) -> Staged:
@@ -206,15 +219,17 @@ def _convey(task: PartitionTask, source: Source, destination: Destination, count
         name=f"read {task.selected.name} {task.partition.id}",
         daemon=True,
     )
+    screen = Screen.of(task.target.options, task.target.schema)
     writer = destination.writer(task.target, task.partition.id, task.token)
     reader.start()
     try:
         for batch in queue:
             counts.add(batch.rows, batch.bytes)
-            writer.write(normalize(batch))
+            whole = normalize(batch)
+            writer.write(whole if screen is None else screen(whole))
             if counts.batches == 1:
                 failpoint("write.after")
-        return _seal(writer)
+        return _seal(writer, screen)
     except BaseException:
         queue.close()
         writer.abort()
@@ -263,8 +278,19 @@ def _relay(task: PartitionTask, source: Source, destination: Destination, raw: R
         raise
 
 
-def _seal(writer: Any) -> Staged:
+def _seal(writer: Any, screen: Screen | None = None) -> Staged:
     failpoint("seal.before")
-    staged = cast(Writer, writer).seal()
+    staged = noted_seal(cast(Writer, writer), screen)
     failpoint("seal.after")
     return staged
+
+
+def noted_seal(writer: Writer, screen: Screen | None) -> Staged:
+    """Seal, with what the screen has counted in these rows. A destination that gives stages back after a crash keeps
+    the note with them."""
+    if screen is None:
+        return writer.seal()
+    note = screen.note()
+    if isinstance(writer, TakesNote):
+        writer.note(note)
+    return replace(writer.seal(), note=note)

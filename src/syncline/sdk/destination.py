@@ -11,13 +11,16 @@ not the current one. Whatever is not committed when a process dies is garbage th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import pyarrow as pa
+
 from syncline.core.batch import Batch
 from syncline.core.checkpoint import LedgerEntry, Staged, StreamCheckpoint, StreamTarget
+from syncline.core.schema import Field
 from syncline.core.stream import StreamName, SyncMode
 from syncline.sdk.findings import Finding
 from syncline.sdk.source import RawFormat
@@ -156,8 +159,17 @@ class StagedView(Protocol):
         """What stands behind FROM for another visible table (``table`` or ``schema.table``)."""
         ...
 
+    def columns(self) -> list[str]:
+        """The names of the staged rows' columns, in their order."""
+        ...
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """The answer of one query; not for many rows."""
+        """The answer of one query; not for many rows. Raises ``config`` for a query that the system does not
+        understand."""
+        ...
+
+    def batches(self, fields: Sequence[Field]) -> Iterator[pa.RecordBatch]:
+        """The staged rows in the carriers of these columns, to be looked through once more."""
         ...
 
 
@@ -165,11 +177,16 @@ class StagedView(Protocol):
 class ReadsStage(Protocol):
     """Ability: answer questions about a plan's rows before they are published."""
 
+    @property
+    def unreadable_stage(self) -> str:
+        """Why the stage of this configuration cannot be read all the same; empty when it can."""
+        ...
+
     def staged_view(
         self, target: StreamTarget, held: Sequence[Staged], token: int
     ) -> AbstractContextManager[StagedView]:
         """For REPLACE the hidden generation, every partition of which is committed; else the stages ``held``, none of
-        which is. Raises ``config`` where the stage cannot be read."""
+        which is."""
         ...
 
 

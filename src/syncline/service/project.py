@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.engine.selection import StreamChoice
+from syncline.sdk.mapping import checked_blocks
 from syncline.sdk.metadata import MetadataColumns
 from syncline.sdk.reference import ConnectorReference
+from syncline.service.gates import gates_json, quality_of
 
-__all__ = ["Connection", "Project", "load_project", "project_json_schema"]
+__all__ = ["Connection", "Project", "load_project", "mapper_blocks", "project_json_schema"]
 
 
 class _Model(BaseModel):
@@ -27,6 +30,15 @@ class ConnectorBlock(_Model):
     config: dict[str, Any] = Field(default_factory=dict, description="the connector's own settings")
 
 
+class QuarantineBlock(_Model):
+    """How many rows may be set aside before a run fails; without either, 1,000 or 0.1 %, whichever is more."""
+
+    max_rows: int | None = Field(default=None, ge=0, description="more rows than these fail the run")
+    max_percent: float | None = Field(
+        default=None, ge=0, le=100, description="a greater part of the rows fails the run"
+    )
+
+
 class StreamBlock(_Model):
     """One stream of a connection."""
 
@@ -35,6 +47,9 @@ class StreamBlock(_Model):
     cursor_field: str | None = Field(default=None, description="column that grows with every change")
     primary_key: tuple[str, ...] | None = Field(default=None, description="columns that name a row")
     columns: tuple[str, ...] | None = Field(default=None, description="columns to take (default: all)")
+    gates: tuple[dict[str, Any], ...] = Field(default=(), description="rules that its rows must keep to be published")
+    quarantine: QuarantineBlock | None = Field(default=None, description="limits of what may be set aside")
+    mappers: tuple[dict[str, Any], ...] = Field(default=(), description="Airbyte's mapper objects")
 
     @field_validator("primary_key", "columns", mode="before")
     @classmethod
@@ -59,6 +74,16 @@ class SyncBlock(_Model):
     metadata_columns: MetadataColumns = Field(
         default=MetadataColumns.SYNCLINE, description="columns we add: syncline, airbyte or none"
     )
+    gates: tuple[dict[str, Any], ...] = Field(default=(), description="gates of every stream, before their own")
+    quarantine: QuarantineBlock | None = Field(default=None, description="limits of streams that set none")
+    mappings: tuple[dict[str, Any], ...] | str = Field(
+        default=(), description="what becomes of streams and columns on their way, or a JSON or YAML file that says it"
+    )
+
+    @field_validator("mappings", mode="before")
+    @classmethod
+    def _list_or_document(cls, value: Any) -> Any:
+        return value["mappings"] if isinstance(value, dict) and set(value) == {"mappings"} else value
 
     @field_validator("streams", mode="before")
     @classmethod
@@ -127,10 +152,22 @@ class Connection(BaseModel):
     def choices(self) -> tuple[StreamChoice, ...] | None:
         if self.sync.streams is None:
             return None
-        return tuple(StreamChoice(**s.model_dump()) for s in self.sync.streams)
+        return tuple(
+            StreamChoice(
+                name=s.name,
+                mode=s.mode,
+                cursor_field=s.cursor_field,
+                primary_key=s.primary_key,
+                columns=s.columns,
+                quality=quality_of(s.gates, s.quarantine.model_dump() if s.quarantine else None),
+            )
+            for s in self.sync.streams
+        )
 
     def default_choice(self) -> StreamChoice:
-        return StreamChoice(mode=self.sync.mode, cursor_field=self.sync.cursor_field)
+        sync = self.sync
+        limits = sync.quarantine.model_dump() if sync.quarantine else None
+        return StreamChoice(mode=sync.mode, cursor_field=sync.cursor_field, quality=quality_of(sync.gates, limits))
 
 
 class Project(BaseModel):
@@ -216,6 +253,7 @@ def _keys_at(place: tuple[Any, ...]) -> list[str]:
         "streams": StreamBlock,
         "security": SecurityBlock,
         "encryption": EncryptionBlock,
+        "quarantine": QuarantineBlock,
     }
     for part in reversed(place):
         if part in models:
@@ -226,7 +264,8 @@ def _keys_at(place: tuple[Any, ...]) -> list[str]:
 def _connections(file: ProjectFile, path: Path) -> dict[str, Connection]:
     if file.source is not None and file.destination is not None:
         name = file.name or path.stem
-        return {name: _connection(name, file.source, file.destination, file.sync or SyncBlock(), file.security)}
+        sync = file.sync or SyncBlock()
+        return {name: _connection(name, file.source, file.destination, sync, file.security, path.parent)}
     found: dict[str, Connection] = {}
     for name, block in file.connections.items():
         for role, wanted, known in (
@@ -241,13 +280,18 @@ def _connections(file: ProjectFile, path: Path) -> dict[str, Connection]:
                     hint=f"did you mean {near!r}?" if near else f"{role}s has: {', '.join(known) or 'nothing'}",
                 )
         found[name] = _connection(
-            name, file.sources[block.source], file.destinations[block.destination], block, file.security
+            name, file.sources[block.source], file.destinations[block.destination], block, file.security, path.parent
         )
     return found
 
 
 def _connection(
-    name: str, source: ConnectorBlock, destination: ConnectorBlock, sync: SyncBlock, security: SecurityBlock | None
+    name: str,
+    source: ConnectorBlock,
+    destination: ConnectorBlock,
+    sync: SyncBlock,
+    security: SecurityBlock | None,
+    folder: Path,
 ) -> Connection:
     from_config, to_config = dict(source.config), dict(destination.config)
     if security is not None:
@@ -265,7 +309,40 @@ def _connection(
             to_config.setdefault("encryption", security.encryption.model_dump(exclude_none=True))
     return Connection(
         name=name,
-        source=ConnectorReference(type=source.type, config=from_config),
+        source=ConnectorReference(type=source.type, config=from_config, mappings=_mappings(name, sync, folder)),
         destination=ConnectorReference(type=destination.type, config=to_config),
-        sync=sync,
+        sync=_with_gates(name, sync, folder),
     )
+
+
+def _with_gates(name: str, sync: SyncBlock, folder: Path) -> SyncBlock:
+    """The blocks with their gates in the engine's words; suites are read."""
+    where = f"connection {name!r}"
+    changes: dict[str, Any] = {"gates": gates_json(sync.gates, folder, where)} if sync.gates else {}
+    if sync.streams is not None and any(s.gates for s in sync.streams):
+        changes["streams"] = tuple(
+            s.model_copy(update={"gates": gates_json(s.gates, folder, f"{where}, stream {s.name}")})
+            for s in sync.streams
+        )
+    return sync.model_copy(update=changes) if changes else sync
+
+
+def _mappings(name: str, sync: SyncBlock, folder: Path) -> tuple[Mapping[str, Any], ...]:
+    """The connection's mappings, checked: its own list or file, then the mappers that stand on its streams."""
+    written: Any = sync.mappings
+    if isinstance(written, str):
+        file = folder / written
+        try:
+            written = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML too
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                f"mappings of {name!r}: {file} cannot be read: {error}",
+                hint="name a JSON or YAML file",
+            ) from error
+    return (*checked_blocks(written), *mapper_blocks(sync.streams or ()))
+
+
+def mapper_blocks(streams: Sequence[StreamBlock]) -> tuple[Mapping[str, Any], ...]:
+    """The mappers of streams as mappings. Raises ``config`` for what is not done."""
+    return checked_blocks([{"from": s.name, "mappers": list(s.mappers)} for s in streams if s.mappers])

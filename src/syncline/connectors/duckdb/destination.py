@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC
 
 import duckdb
@@ -15,6 +16,7 @@ from syncline.connectors.duckdb.destination_check import check
 from syncline.connectors.duckdb.ledger import Ledger
 from syncline.connectors.duckdb.loading import append_stage, delete_duplicates, merge_stages, reclaim, spare_long_texts
 from syncline.connectors.duckdb.stage import StageFolder, StageWriter, remove_empty_side
+from syncline.connectors.duckdb.staged import DuckdbStagedView, staged_view
 from syncline.connectors.duckdb.tables import Tables, place_of
 from syncline.core.checkpoint import LedgerEntry, Staged, StreamCheckpoint, StreamTarget
 from syncline.core.failpoints import failpoint
@@ -124,6 +126,14 @@ class DuckdbDestination:
                 folder.tidy()
                 if target.write is WriteMode.MERGE:
                     reclaim(con, table)
+
+    unreadable_stage = ""
+
+    def staged_view(
+        self, target: StreamTarget, held: Sequence[Staged], token: int
+    ) -> AbstractContextManager[DuckdbStagedView]:
+        place = place_of(self._config, target.connection, target.stream)
+        return staged_view(self._database, place, target, held)
 
     def quarantine(self, connection: str, stream: StreamName) -> Iterator[QuarantineEntry]:
         if not self._database.exists:

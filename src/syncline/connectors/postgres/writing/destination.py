@@ -25,6 +25,7 @@ from syncline.connectors.postgres.writing.patience import patiently
 from syncline.connectors.postgres.writing.publish import Generation, SwapImpossibleError
 from syncline.connectors.postgres.writing.relation import Column, Relation, find_relation
 from syncline.connectors.postgres.writing.stage import has_checks, make_stage
+from syncline.connectors.postgres.writing.staged import PostgresStagedView, staged_view
 from syncline.connectors.postgres.writing.tables import Tables, is_ours, staged_fields
 from syncline.connectors.postgres.writing.types import resolve_types
 from syncline.connectors.postgres.writing.writer import ArrowWriter, Berth, RelayWriter, staged_of
@@ -170,6 +171,15 @@ class PostgresDestination:
                     where={"stream": str(target.stream)},
                 )
             ledger.remember(checkpoint)
+
+    unreadable_stage = ""
+
+    @contextmanager
+    def staged_view(self, target: StreamTarget, held: Sequence[Staged], token: int) -> Iterator[PostgresStagedView]:
+        with postgres_errors(stream=str(target.stream)):
+            ledger = self._ledger(target.connection, target.stream)
+            with staged_view(self._session(), ledger, target, held) as view:
+                yield view
 
     def quarantine(self, connection: str, stream: StreamName) -> Iterator[QuarantineEntry]:
         with postgres_errors(stream=str(stream)):

@@ -1,0 +1,1 @@
+"""Quality gates: rules that a stream's rows must keep before they become visible."""
