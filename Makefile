@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$each; break; fi; done)
 
-NATIVE := $(wildcard src/syncline/connectors/*/*/_*.c src/syncline/connectors/*/*/_*.h)
+NATIVE := $(wildcard src/syncline/connectors/*/*/_*.c src/syncline/connectors/*/*/_*.h src/syncline/sdk/mapping/_*.c)
 PYTEST := $(BIN)/python -m pytest
 # Two workers, each with servers of its own; a file's tests stay together, so that they share what they set up.
 PARALLEL := -n 2 --dist loadfile

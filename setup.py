@@ -5,7 +5,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-FOLDER = Path("src/syncline/connectors/postgres")
+SOURCES = ("src/syncline/connectors/postgres/*/_*.c", "src/syncline/sdk/mapping/_*.c")
 
 # Only the sources that are there: the list is a fact of the folder, not of this file. `optional`: without a compiler
 # the installation goes on with the Python twins and warns "building extension ... failed".
@@ -17,7 +17,8 @@ EXTENSIONS = [
         extra_compile_args=["-O3", "-fno-plt"] if sys.platform == "linux" else ["-O3"],
         optional=True,
     )
-    for source in sorted(FOLDER.glob("*/_*.c"))
+    for pattern in SOURCES
+    for source in sorted(Path().glob(pattern))
 ]
 
 setup(ext_modules=EXTENSIONS)

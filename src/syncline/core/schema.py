@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -97,7 +97,8 @@ class Field:
     ``type`` is the Arrow carrier. ``native`` is the type as the source prints it (``numeric(15,2)``,
     ``character varying(20)``), meaningful together with the stream's ``dialect``. ``logical`` qualifies a text carrier:
     ``json``, ``uuid``, ``numeric`` (exact decimal text), ``interval``, ``xml``, ``enum``, ``text`` for other native
-    text.
+    text. ``identity`` is what the source knows the column by when it is renamed (Postgres: table and number), None when
+    it has no such thing; fields that differ in it alone are equal.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Field:
     nullable: bool = True
     native: str | None = None
     logical: str | None = None
+    identity: str | None = field(default=None, compare=False)
 
     def arrow(self) -> pa.Field:
         return pa.field(self.name, self.type, nullable=True)
@@ -117,6 +119,8 @@ class Field:
             out["native"] = self.native
         if self.logical is not None:
             out["logical"] = self.logical
+        if self.identity is not None:
+            out["identity"] = self.identity
         return out
 
     @classmethod
@@ -127,6 +131,7 @@ class Field:
             nullable=data.get("nullable", True),
             native=data.get("native"),
             logical=data.get("logical"),
+            identity=data.get("identity"),
         )
 
 

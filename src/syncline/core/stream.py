@@ -65,7 +65,8 @@ class Stream:
     ``dialect`` names the type language of the fields' ``native`` (``postgres``), or None. ``kind`` is the source's
     word:
     ``table``, ``view``, ``materialized view``, ``partitioned table``, ``file``. ``estimated_rows``/``estimated_bytes``
-    are the source's guess for progress, -1 when unknown.
+    are the source's guess for progress, -1 when unknown. ``mapping`` is what a connection does with the stream's rows
+    on their way, as plain JSON (the words are those of :mod:`syncline.sdk.mapping`); the schema is that before it.
     """
 
     name: StreamName
@@ -78,6 +79,7 @@ class Stream:
     kind: str = "table"
     estimated_rows: int = -1
     estimated_bytes: int = -1
+    mapping: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -91,6 +93,7 @@ class Stream:
             "kind": self.kind,
             "estimated_rows": self.estimated_rows,
             "estimated_bytes": self.estimated_bytes,
+            **({"mapping": [dict(step) for step in self.mapping]} if self.mapping else {}),
         }
 
     @classmethod
@@ -106,6 +109,7 @@ class Stream:
             kind=data["kind"],
             estimated_rows=data["estimated_rows"],
             estimated_bytes=data["estimated_bytes"],
+            mapping=tuple(data.get("mapping", ())),
         )
 
 
@@ -124,17 +128,26 @@ class Catalog:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectedStream:
-    """A stream as a connection takes it: the schema narrowed to the chosen columns, mode, key and cursor set."""
+    """A stream as a connection takes it: the schema narrowed to the chosen columns, mode, key and cursor set.
+
+    ``origin`` is the same stream as its source knows it, when something is done with its rows on their way (then
+    ``origin.stream.mapping`` says what): names, key and columns of this one are those that the destination sees."""
 
     stream: Stream
     sync_mode: SyncMode
     cursor_field: str | None = None
     primary_key: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    origin: SelectedStream | None = None
 
     @property
     def name(self) -> StreamName:
         return self.stream.name
+
+    @property
+    def source_name(self) -> StreamName:
+        """What the source calls it."""
+        return self.stream.name if self.origin is None else self.origin.stream.name
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -143,6 +156,7 @@ class SelectedStream:
             "cursor_field": self.cursor_field,
             "primary_key": list(self.primary_key),
             "options": dict(self.options),
+            **({} if self.origin is None else {"origin": self.origin.to_json()}),
         }
 
     @classmethod
@@ -153,4 +167,5 @@ class SelectedStream:
             cursor_field=data["cursor_field"],
             primary_key=tuple(data["primary_key"]),
             options=data.get("options", {}),
+            origin=SelectedStream.from_json(data["origin"]) if data.get("origin") else None,
         )

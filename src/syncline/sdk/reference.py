@@ -20,23 +20,35 @@ __all__ = ["ConnectorReference", "check_config", "open_destination", "open_sourc
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectorReference:
-    """Connector type and its configuration with secrets still by reference; safe to write into specs and journals."""
+    """Connector type and its configuration with secrets still by reference; safe to write into specs and journals.
+
+    ``mappings``, of a source: what a connection does with its rows on their way (:mod:`syncline.sdk.mapping`), as
+    checked blocks. They go wherever the reference goes, so that nobody reads the source without them."""
 
     type: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    mappings: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"type": self.type, "config": dict(self.config)}
+        written: dict[str, Any] = {"type": self.type, "config": dict(self.config)}
+        if self.mappings:
+            written["mappings"] = [dict(block) for block in self.mappings]
+        return written
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ConnectorReference:
-        return cls(type=data["type"], config=data["config"])
+        return cls(type=data["type"], config=data["config"], mappings=tuple(data.get("mappings", ())))
 
 
 def open_source(reference: ConnectorReference, context: ConnectorContext) -> Source:
     """Resolve references, validate, make. Raises ``config`` naming the key."""
     spec = connector("source", reference.type)
-    return spec.make_source(validated(spec, reference, "source"), context)
+    source = spec.make_source(validated(spec, reference, "source"), context)
+    if not reference.mappings:
+        return source
+    from syncline.sdk.mapping import mapped_source  # what moves rows as they are needs none of it
+
+    return mapped_source(source, reference.mappings)
 
 
 def open_destination(reference: ConnectorReference, context: ConnectorContext) -> Destination:
