@@ -167,9 +167,11 @@ def connect(
     """
     import psycopg
 
+    from syncline.connectors.postgres.silence import open_watched
+
     parameters = connection_parameters(config, work_dir=work_dir, application_name=application_name)
     try:
-        session = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
+        session = open_watched(parameters)
     except (psycopg.Error, OSError, ValueError) as error:
         raise connect_error(error) from error
     try:

@@ -28,6 +28,7 @@ from syncline.connectors.postgres.changes.receive_fallback import PythonReceiver
 from syncline.connectors.postgres.changes.receive_native import NativeReceiver, native_receiver_library
 from syncline.connectors.postgres.connection import TEXT_SETTINGS, PostgresConnectionConfig, connection_parameters
 from syncline.connectors.postgres.copy.libpq import copy_failure
+from syncline.connectors.postgres.silence import Silence, open_watched
 from syncline.core.errors import ErrorKind, SynclineError
 
 __all__ = ["SENDER_SETTINGS", "ReplicationSession"]
@@ -74,9 +75,7 @@ class ReplicationSession:
         self._problem: SynclineError | None = None
         parameters = connection_parameters(config, work_dir=work_dir, application_name=application_name)
         try:
-            self._connection = psycopg.connect(
-                **parameters, replication="database", autocommit=True, prepare_threshold=None
-            )
+            self._connection = open_watched(parameters, replication="database")
         except (psycopg.Error, OSError, ValueError) as error:
             raise replication_connect_error(error) from error
         library = native_receiver_library()
@@ -186,12 +185,16 @@ class ReplicationSession:
         pgconn.nonblocking = 1
         pgconn.send_query(command.encode())
         # The server first waits for a busy slot's reader to go, or reads much log: nobody must wait for that to stop.
+        silence = Silence(self._connection)
         while pgconn.flush() or pgconn.is_busy():
             if stopping():
                 raise SynclineError(ErrorKind.TRANSIENT, "stopped before the log began", where={"slot": self.slot})
             poll = select.poll()
             poll.register(pgconn.socket, select.POLLIN)
-            poll.poll(100)
+            if poll.poll(100):
+                silence.heard()
+            else:
+                silence.goes_on()
             pgconn.consume_input()
         result = pgconn.get_result()
         if result is None or result.status != pq.ExecStatus.COPY_BOTH:
@@ -201,14 +204,9 @@ class ReplicationSession:
 
     def _ask(self, query: str | compose.Composed) -> str | None:
         """One SQL command by the simple protocol: a walsender knows no other."""
-        text = query.encode() if isinstance(query, str) else query.as_bytes(self._connection)
-        result = self._connection.pgconn.exec_(text)
-        if result.status == pq.ExecStatus.TUPLES_OK:
-            value = result.get_value(0, 0) if result.ntuples else None
-            return None if value is None else value.decode()
-        if result.status != pq.ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(result)
-        return None
+        cursor = self._connection.execute(query.encode() if isinstance(query, str) else query)
+        row = cursor.fetchone() if cursor.description is not None else None
+        return None if row is None or row[0] is None else str(row[0])
 
     def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
         """Since PG 18 a publication that is gone is no error but a warning, and its changes are left out silently."""
@@ -223,7 +221,7 @@ _END = compose.SQL(
     "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity "
     "WHERE pid = {} AND backend_start = {}::timestamptz"
 )
-_BEGAN = "SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()"
+_BEGAN = "SELECT backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()"
 
 
 def _identifier(name: str) -> str:

@@ -14,6 +14,7 @@ from syncline.connectors.postgres.changes.receive_errors import replication_conn
 from syncline.connectors.postgres.connection import connection_parameters
 from syncline.connectors.postgres.errors import postgres_error
 from syncline.connectors.postgres.reading.transaction import SessionMaker
+from syncline.connectors.postgres.silence import open_watched
 from syncline.core.errors import ErrorKind, SynclineError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def identify(maker: SessionMaker) -> LogServer:
         maker.config, work_dir=maker.work_dir, application_name=f"syncline {maker.connection}"
     )
     try:
-        connection = psycopg.connect(**parameters, replication="database", autocommit=True, prepare_threshold=None)
+        connection = open_watched(parameters, replication="database")
     except (psycopg.Error, OSError, ValueError) as error:
         raise replication_connect_error(error) from error
     with closing(connection):

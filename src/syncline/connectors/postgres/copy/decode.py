@@ -36,6 +36,7 @@ from syncline.connectors.postgres.copy.layouts import (
     schema_of,
 )
 from syncline.connectors.postgres.copy.libpq import connection_pointer, copy_failure, libpq
+from syncline.connectors.postgres.silence import Silence
 from syncline.core.errors import ErrorKind, SynclineError
 
 __all__ = ["CellException", "CopyColumn", "CopyReader", "DecodedBatch", "RawCopyReader", "native_available"]
@@ -171,6 +172,7 @@ class CopyReader:
         rows = 0
         try:
             pointer = connection_pointer(self._copy.connection)
+            silence, heard = Silence(self._copy.connection), 0
             while True:
                 status = decoder.read(pointer, functions, self._batch_bytes, self._batch_rows, _IDLE_MS)
                 if status is Status.END:
@@ -178,6 +180,11 @@ class CopyReader:
                 elif status is not Status.FULL:
                     if status is not Status.IDLE:
                         raise self._copy.failure(status, decoder.error)
+                    if decoder.rows == heard:
+                        silence.goes_on()
+                    else:
+                        silence.heard()
+                    heard = decoder.rows
                     continue
                 if decoder.rows:
                     rows += decoder.rows
@@ -185,6 +192,8 @@ class CopyReader:
                     yield DecodedBatch(batch=decoder.take(), exceptions=exceptions)
                 if status is Status.END:
                     return
+                silence.heard()  # nobody listened
+                heard = 0
         finally:
             decoder.close()
 
@@ -252,9 +261,15 @@ class RawCopyReader:
         relay = NativeRelay(library, self._chunk_bytes)
         try:
             pointer = connection_pointer(self._copy.connection)
+            silence, heard = Silence(self._copy.connection), 0
             while True:
                 status = relay.read(pointer, functions, _IDLE_MS)
                 if status is Status.IDLE:
+                    if relay.messages == heard:
+                        silence.goes_on()
+                    else:
+                        silence.heard()
+                    heard = relay.messages
                     continue
                 # One message per row; the header shares the first, the trailer has its own (or the header's).
                 self.rows = max(0, relay.messages - (status is Status.END))
@@ -265,6 +280,7 @@ class RawCopyReader:
                 yield relay.take()
                 if status is Status.END:
                     return
+                silence.heard()  # nobody listened
         finally:
             relay.close()
 
