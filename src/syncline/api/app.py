@@ -11,7 +11,9 @@ ever: some clients take a redirect for a failure.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from syncline.api.config.models import ConfigError
-from syncline.api.config.router import config_router
+from syncline.api.config.router import config_routers
 from syncline.api.documents import make_api
 from syncline.api.errors import config_body, install_error_handlers, problem_body
 from syncline.api.guard import BrowserGuard
@@ -27,18 +29,22 @@ from syncline.api.headers import SecurityHeaders
 from syncline.api.health import config_health_router, health_router, public_health_router
 from syncline.api.limits import BodyLimit
 from syncline.api.looking import Looking
-from syncline.api.own.router import own_router
+from syncline.api.metrics import metrics_router
+from syncline.api.own.router import own_routers
 from syncline.api.page import Page
 from syncline.api.paths import PathTidier
 from syncline.api.public.jobs import trigger_router
 from syncline.api.public.models import Problem
-from syncline.api.public.router import public_router
+from syncline.api.public.router import public_routers
+from syncline.api.routes import Places
 from syncline.api.streaming import Watchers
 from syncline.api.token import token_router
 from syncline.service.control import Control
 
 __all__ = ["create_app"]
 
+#: Requests that are answered at once, each in a thread of its own while it waits for the store; more wait.
+THREADS = 32
 #: The page's built files; there when the distribution was built with them.
 STATIC = Path(__file__).parent / "static"
 
@@ -50,32 +56,36 @@ def create_app(control: Control) -> ASGIApp:
         "Serves clients of Airbyte's public API, at /api/public/v1 and at /v1.",
         problem_body,
         Problem,
-        (token_router, public_health_router, trigger_router, public_router),
+        (token_router, public_health_router, trigger_router, *public_routers),
     )
     config = make_api(
         "Syncline: Airbyte's config API",
         "Serves clients of Airbyte's config API, at /api/v1. The public API's routes answer here too.",
         config_body,
         ConfigError,
-        (token_router, config_health_router, config_router),
-        hidden=(trigger_router, public_router),
+        (token_router, config_health_router, *config_routers),
+        hidden=(trigger_router, *public_routers),
     )
     own = make_api(
         "Syncline's own API",
         "What Airbyte has no word for, at /api/syncline/v1.",
         problem_body,
         Problem,
-        (token_router, public_health_router, own_router),
+        (token_router, public_health_router, *own_routers),
     )
     looking, watchers = Looking(), Watchers()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # What blocks runs there; closed by the loop when it ends.
+        threads = ThreadPoolExecutor(THREADS, thread_name_prefix="api")
+        asyncio.get_running_loop().set_default_executor(threads)
         yield
         looking.close()
 
     root = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     root.include_router(health_router)
+    root.include_router(metrics_router)
     # SDKs resolve their default token address, /applications/token, to the root, and a relative one to where the last
     # part of the server's address was.
     for prefix in ("", "/api", "/api/public"):
@@ -85,14 +95,10 @@ def create_app(control: Control) -> ASGIApp:
         app.state.control = control
         app.state.looking = looking
         app.state.watchers = watchers
-    # The longer prefix first: each catches all below it.
-    root.mount("/api/public/v1", public)
-    root.mount("/api/syncline/v1", own)
-    root.mount("/api/v1", config)
-    root.mount("/v1", public)
     if STATIC.is_dir():
         root.mount("/", Page(directory=STATIC))
-    inner: ASGIApp = PathTidier(BodyLimit(root))
+    places = {"/api/public/v1": public, "/api/syncline/v1": own, "/api/v1": config, "/v1": public}
+    inner: ASGIApp = PathTidier(BodyLimit(Places(places, root)))
     if control.settings.auth == "none":
         inner = BrowserGuard(inner, control.settings.allowed_hosts)
     return SecurityHeaders(inner)

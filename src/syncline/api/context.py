@@ -27,6 +27,9 @@ async def caller_of(request: Request, control: Annotated[Control, Depends(contro
     the header says is ignored: Prefect always sends one, and Terraform an empty one."""
     header = request.headers.get("authorization")
     address = address_of(request)
+    recent = auth.recent_caller(control, header, address=address)
+    if recent is not None:
+        return recent
     try:
         return await run_in_threadpool(auth.authenticate, control, header, address=address)
     except SynclineError as error:

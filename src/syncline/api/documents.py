@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from syncline import __version__
 from syncline.api.errors import ErrorStyle, install_error_handlers
+from syncline.api.routes import RouteIndex, flat
 
 __all__ = ["make_api"]
 
@@ -55,10 +56,8 @@ def make_api(
     hidden: tuple[APIRouter, ...] = (),
 ) -> FastAPI:
     """An application that answers failures in ``style`` (documented as ``failure``). The ``hidden`` routers answer too,
-    and are documented elsewhere."""
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {"model": failure, "description": text} for status, text in FAILURES.items()
-    }
+    and are documented elsewhere. The document is made when it is first asked for."""
+    documented = flat(routers)
     api = FastAPI(
         title=title,
         description=description,
@@ -67,29 +66,36 @@ def make_api(
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,
-        responses=responses,
         # One document for all places where the application is mounted: the client knows where it got it.
         root_path_in_servers=False,
     )
-    for router in routers:
-        api.include_router(router)
-    for router in hidden:
-        api.include_router(router, include_in_schema=False)
+    api.router.routes.append(RouteIndex([*documented, *flat(hidden)]))
     install_error_handlers(api, style)
 
     def document() -> dict[str, Any]:
         if api.openapi_schema is None:
-            made = get_openapi(title=title, version=__version__, description=description, routes=api.routes)
+            made = get_openapi(title=title, version=__version__, description=description, routes=documented)
             made["servers"] = [{"url": "./"}]
             made.setdefault("components", {})["securitySchemes"] = dict(SCHEMES)
             made["security"] = [{name: []} for name in SCHEMES] + [{}]
-            for operation in (each for methods in made["paths"].values() for each in methods.values()):
-                for status, response in operation["responses"].items():
-                    if int(status) >= 400:
-                        # Also where a success is text or a stream, a failure is JSON.
-                        response["content"] = {"application/json": next(iter(response["content"].values()))}
+            _add_failures(made, failure)
             api.openapi_schema = made
         return api.openapi_schema
 
     api.openapi = document  # type: ignore[method-assign]
     return api
+
+
+def _add_failures(document: dict[str, Any], failure: type[BaseModel]) -> None:
+    """Every operation may fail in each of the ways of :data:`FAILURES`, and always as JSON: also where its success is
+    text or a stream. The framework's own form of an invalid request is none of ours."""
+    schemas = document["components"].setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    made = failure.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    schemas.update(made.pop("$defs", {}))
+    schemas[failure.__name__] = made
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{failure.__name__}"}}}
+    for operation in (each for methods in document["paths"].values() for each in methods.values()):
+        for status, text in FAILURES.items():
+            operation["responses"][str(status)] = {"description": text, "content": content}

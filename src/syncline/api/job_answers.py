@@ -25,7 +25,6 @@ from syncline.api.public.models import JobStatus as WireStatus
 from syncline.api.wire import iso_duration, iso_time
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.service import logs
-from syncline.service.callers import Caller
 from syncline.service.control import Control
 from syncline.store.job_values import Attempt, AttemptStatus, Job, JobStatus, JobView
 
@@ -69,13 +68,11 @@ def job_read(view: JobView) -> JobRead:
     )
 
 
-def job_info(control: Control, caller: Caller, view: JobView, *, with_logs: bool = True) -> JobInfo:
+def job_info(control: Control, view: JobView, *, with_logs: bool = True) -> JobInfo:
     """The envelope of the config API with the public API's fields beside it."""
     attempts = []
     for attempt in view.attempts:
-        found = (
-            logs.lines(control, caller, view.job.id, attempt=attempt.number, tail=MAX_LOG_LINES) if with_logs else []
-        )
+        found = logs.of_view(control, view, attempt=attempt.number, tail=MAX_LOG_LINES) if with_logs else []
         lines = [line.text() for line in found]
         attempts.append(AttemptAnswer(attempt=attempt_read(attempt), logs=AttemptLogs(log_lines=lines)))
     return JobInfo(job=job_read(view), attempts=attempts, **_public_fields(view.job))

@@ -7,15 +7,19 @@ ignored: clients of other versions send them.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import wraps
+from inspect import iscoroutinefunction
 from typing import Annotated, Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic_core import to_json
 
 from syncline.api.errors import ApiError
 
@@ -35,11 +39,14 @@ class WireModel(BaseModel):
 
 
 class WireRoute(APIRoute):
-    """A route that omits fields without a value and reads strict JSON."""
+    """A route that omits fields without a value and reads strict JSON.
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        options["response_model_exclude_none"] = True
-        super().__init__(*arguments, **options)
+    A handler that may block, one that is no coroutine, runs in a thread, and so does the writing of its answer: one
+    change of threads per request. What it returns is what its annotation says, as the type checker has seen, and is not
+    validated once more."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, _answering(endpoint, options.get("status_code") or 200), **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -48,6 +55,32 @@ class WireRoute(APIRoute):
             return await handle(_StrictRequest(request.scope, request.receive))
 
         return strictly
+
+
+def _answering(endpoint: Callable[..., Any], status: int) -> Callable[..., Coroutine[Any, Any, Response]]:
+    """``endpoint`` as a coroutine that returns a whole answer."""
+    if iscoroutinefunction(endpoint):
+
+        @wraps(endpoint)
+        async def answer(**arguments: Any) -> Response:
+            return _answer(await endpoint(**arguments), status)
+
+        return answer
+
+    def blocking(arguments: dict[str, Any]) -> Response:
+        return _answer(endpoint(**arguments), status)
+
+    @wraps(endpoint)
+    async def answer_from_thread(**arguments: Any) -> Response:
+        return await asyncio.get_running_loop().run_in_executor(None, blocking, arguments)
+
+    return answer_from_thread
+
+
+def _answer(value: Any, status: int) -> Response:
+    if isinstance(value, Response):
+        return value
+    return Response(to_json(value, by_alias=True, exclude_none=True), status, media_type="application/json")
 
 
 class _StrictRequest(Request):

@@ -35,7 +35,19 @@ from syncline.store.paging import Listed, Page
 from syncline.store.schema import now
 from syncline.store.values import StoredConnection
 
-__all__ = ["JobFilter", "active", "cancel", "count", "get", "latest", "list", "start_or_wait", "trigger", "wait"]
+__all__ = [
+    "JobFilter",
+    "active",
+    "cancel",
+    "count",
+    "find",
+    "get",
+    "latest",
+    "list",
+    "start_or_wait",
+    "trigger",
+    "wait",
+]
 
 #: Other servers' changes are looked for this often while somebody waits.
 _POLL_SECONDS = 0.25
@@ -118,6 +130,12 @@ def wait(control: Control, caller: Caller, job_id: int, seconds: float) -> JobVi
         if not view.job.status.active or left <= 0:
             return view
         BELL.wait(heard, min(left, _POLL_SECONDS))
+
+
+def find(control: Control, caller: Caller, job_id: int) -> Job:
+    """The job alone."""
+    with control.database.read() as tx:
+        return _job(tx, caller, job_id, Role.READER)
 
 
 def get(control: Control, caller: Caller, job_id: int) -> JobView:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from syncline.core.errors import ErrorKind, SynclineError
@@ -23,7 +23,7 @@ from syncline.service.callers import Caller
 from syncline.service.control import Control
 from syncline.store.job_values import Attempt, JobView
 
-__all__ = ["LogLine", "follow", "lines"]
+__all__ = ["LogLine", "follow", "lines", "of_view"]
 
 #: A stream without a line is silent no longer than this.
 _KEEP_ALIVE_SECONDS = 10.0
@@ -43,13 +43,25 @@ def lines(
     """The lines of all attempts, or of one, oldest first: those of ``level`` and above, of one stream (as
     ``schema.table`` or ``table``), the newest ``tail`` of them."""
     wanted = _levels(level)
-    view = jobs.get(control, caller, job_id)
+    return of_view(control, jobs.get(control, caller, job_id), wanted, attempt=attempt, stream=stream, tail=tail)
+
+
+def of_view(
+    control: Control,
+    view: JobView,
+    levels: Sequence[str] = LEVELS,
+    *,
+    attempt: int | None = None,
+    stream: str | None = None,
+    tail: int | None = None,
+) -> list[LogLine]:
+    """The same of a job that the caller has already got."""
     found: deque[LogLine] = deque(maxlen=tail)
     for each in view.attempts:
         if attempt is not None and each.number != attempt:
             continue
         for line in _read(control, view, each):
-            if line.level in wanted and (stream is None or _is_of(line, stream)):
+            if line.level in levels and (stream is None or _is_of(line, stream)):
                 found.append(line)
     return list(found)
 

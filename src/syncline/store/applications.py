@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from syncline.store import tables
+from syncline.store.database import identities_changed
 from syncline.store.schema import now
 from syncline.store.values import ApiKey, Application
 
@@ -71,6 +72,7 @@ def list_applications(transaction: Connection, user_id: UUID | None) -> list[App
 
 
 def remove(transaction: Connection, row_id: UUID) -> None:
+    identities_changed(transaction)
     transaction.execute(_A.update().where(_A.c.id == row_id).values(deleted_at=now()))
 
 
@@ -102,4 +104,5 @@ def key_used(transaction: Connection, row_id: UUID) -> None:
 
 
 def remove_key(transaction: Connection, row_id: UUID) -> None:
+    identities_changed(transaction)
     transaction.execute(_K.update().where(_K.c.id == row_id).values(deleted_at=now()))

@@ -18,6 +18,19 @@ from syncline.store.job_values import Attempt, AttemptStatus, Job, StreamStatus
 __all__ = ["end", "insert", "of_jobs", "running", "save_progress", "save_streams", "set_process"]
 
 
+#: Made once: asked for at every poll, and composing them costs more than running them.
+_OF_JOBS = (
+    sa.select(attempts)
+    .where(attempts.c.job_id.in_(sa.bindparam("job_ids", expanding=True)))
+    .order_by(attempts.c.job_id, attempts.c.number)
+)
+_OF_ATTEMPTS = (
+    sa.select(stream_statuses)
+    .where(stream_statuses.c.attempt_id.in_(sa.bindparam("attempt_ids", expanding=True)))
+    .order_by(stream_statuses.c.attempt_id, stream_statuses.c.stream)
+)
+
+
 def insert(tx: Transaction, job: Job, host: str, at: datetime) -> Attempt:
     """The attempt of a job that was just started; its number is the job's count of attempts."""
     number = tx.execute(
@@ -64,9 +77,9 @@ def of_jobs(tx: Transaction, job_ids: Sequence[int]) -> dict[int, list[Attempt]]
     """The attempts of each job, oldest first."""
     if not job_ids:
         return {}
-    query = sa.select(attempts).where(attempts.c.job_id.in_(job_ids)).order_by(attempts.c.job_id, attempts.c.number)
+    rows = tx.execute(_OF_JOBS, {"job_ids": list(job_ids)}).mappings()
     found: dict[int, list[Attempt]] = {}
-    for attempt in _with_streams(tx, [_attempt(row) for row in tx.execute(query).mappings()]):
+    for attempt in _with_streams(tx, [_attempt(row) for row in rows]):
         found.setdefault(attempt.job_id, []).append(attempt)
     return found
 
@@ -153,13 +166,8 @@ def end(
 def _with_streams(tx: Transaction, found: list[Attempt]) -> list[Attempt]:
     if not found:
         return found
-    query = (
-        sa.select(stream_statuses)
-        .where(stream_statuses.c.attempt_id.in_([a.id for a in found]))
-        .order_by(stream_statuses.c.attempt_id, stream_statuses.c.stream)
-    )
     streams: dict[int, list[StreamStatus]] = {}
-    for row in tx.execute(query).mappings():
+    for row in tx.execute(_OF_ATTEMPTS, {"attempt_ids": [a.id for a in found]}).mappings():
         streams.setdefault(row["attempt_id"], []).append(_stream(row))
     return [replace(a, streams=tuple(streams.get(a.id, ()))) for a in found]
 

@@ -39,6 +39,15 @@ _C = tables.connections
 _T = tables.tags
 _CT = tables.connection_tags
 
+#: Made once: composing them costs more than running them.
+_FIND = sa.select(_C).where(_C.c.id == sa.bindparam("row_id"))
+_TAGS_OF = (
+    sa.select(_CT.c.connection_id, _T.c.id, _T.c.workspace_id, _T.c.name, _T.c.color)
+    .join(_T, _T.c.id == _CT.c.tag_id)
+    .where(_CT.c.connection_id.in_(sa.bindparam("connections", expanding=True)))
+    .order_by(_T.c.name, _T.c.id)
+)
+
 
 def _row(connection: StoredConnection) -> dict[str, Any]:
     values = vars(connection) | {
@@ -85,13 +94,7 @@ def _tags(transaction: Connection, ids: Sequence[UUID]) -> dict[UUID, list[Tag]]
     # SQLite takes 32,766 parameters; a list of everything may be longer.
     for start in range(0, len(ids), 10_000):
         part = ids[start : start + 10_000]
-        query = (
-            sa.select(_CT.c.connection_id, _T.c.id, _T.c.workspace_id, _T.c.name, _T.c.color)
-            .join(_T, _T.c.id == _CT.c.tag_id)
-            .where(_CT.c.connection_id.in_(part))
-            .order_by(_T.c.name, _T.c.id)
-        )
-        for row in transaction.execute(query):
+        for row in transaction.execute(_TAGS_OF, {"connections": part}):
             tag = Tag(id=row.id, workspace_id=row.workspace_id, name=row.name, color=row.color)
             found.setdefault(row.connection_id, []).append(tag)
     return found
@@ -104,8 +107,7 @@ def add(transaction: Connection, connection: StoredConnection) -> None:
 
 def find(transaction: Connection, row_id: UUID, *, lock: bool = False) -> StoredConnection | None:
     """Also when it is deleted. ``lock``: nobody else changes it until the transaction's end."""
-    query = sa.select(_C).where(_C.c.id == row_id)
-    row = transaction.execute(query.with_for_update() if lock else query).first()
+    row = transaction.execute(_FIND.with_for_update() if lock else _FIND, {"row_id": row_id}).first()
     return None if row is None else _made(transaction, [row])[0]
 
 

@@ -19,7 +19,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.store.errors import store_error
 from syncline.store.migrate import migrate
 
-__all__ = ["Database", "Transaction", "open_database"]
+__all__ = ["Database", "Transaction", "identities_changed", "open_database"]
 
 #: What :meth:`Database.read` and :meth:`Database.write` give and every repository takes first.
 Transaction: TypeAlias = Connection
@@ -29,6 +29,7 @@ BUSY_SECONDS = 10
 #: Threads of the API plus the scheduler; more wait.
 CONNECTIONS = 16
 _BEGIN = "syncline_begin"
+_IDENTITIES = "syncline_identities"
 
 
 class Database:
@@ -39,6 +40,8 @@ class Database:
         self._writer = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         # SQLite lets one writer in. Threads of this process queue here, in order, instead of polling the file.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else None
+        #: Another number after each commit, by this process, that changed who may do what.
+        self.identities = 0
 
     @property
     def dialect(self) -> str:
@@ -61,12 +64,21 @@ class Database:
         ``conflict`` when what is written exists already, ``transient`` when the database is away or overloaded."""
         try:
             with self._turn or nullcontext(), self._writer.begin() as transaction:
+                transaction.info.pop(_IDENTITIES, None)
                 yield transaction
+                changed = transaction.info.pop(_IDENTITIES, False)
         except SQLAlchemyError as error:
             raise store_error(error) from error
+        if changed:
+            self.identities += 1
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def identities_changed(transaction: Transaction) -> None:
+    """Said by what writes users, rights, applications and keys: what is remembered of callers ends with the commit."""
+    transaction.info[_IDENTITIES] = True
 
 
 def open_database(url: str, *, backups: Path | None = None) -> Database:

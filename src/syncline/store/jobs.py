@@ -109,9 +109,12 @@ def _new_row(new: NewJob, at: datetime) -> dict[str, Any]:
 
 def find(tx: Transaction, job_id: int, *, lock: bool = False) -> Job | None:
     """The job; with ``lock`` nobody else changes it until the transaction ends."""
-    query = sa.select(jobs).where(jobs.c.id == job_id)
-    row = tx.execute(query.with_for_update() if lock else query).mappings().first()
+    row = tx.execute(_FIND.with_for_update() if lock else _FIND, {"job_id": job_id}).mappings().first()
     return None if row is None else _job(row)
+
+
+#: Made once: asked for at every poll of every client, and composing it costs more than running it.
+_FIND = sa.select(jobs).where(jobs.c.id == sa.bindparam("job_id"))
 
 
 def active_of(tx: Transaction, connection_id: UUID) -> Job | None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from syncline.store import tables
+from syncline.store.database import identities_changed
 from syncline.store.schema import now
 from syncline.store.values import Permission, User
 
@@ -65,6 +66,7 @@ def list_users(transaction: Connection) -> list[User]:
 
 def change(transaction: Connection, row_id: UUID, **values: Any) -> User:
     """Set columns of a user that exists."""
+    identities_changed(transaction)
     transaction.execute(_U.update().where(_U.c.id == row_id).values(**values, updated_at=now()))
     found = find(transaction, row_id)
     assert found is not None
@@ -72,6 +74,7 @@ def change(transaction: Connection, row_id: UUID, **values: Any) -> User:
 
 
 def add_permission(transaction: Connection, permission: Permission) -> None:
+    identities_changed(transaction)
     transaction.execute(_P.insert().values(**vars(permission), updated_at=permission.created_at))
 
 
@@ -93,8 +96,10 @@ def list_permissions(
 
 
 def change_permission(transaction: Connection, row_id: UUID, role: str) -> None:
+    identities_changed(transaction)
     transaction.execute(_P.update().where(_P.c.id == row_id).values(role=role, updated_at=now()))
 
 
 def remove_permission(transaction: Connection, row_id: UUID) -> None:
+    identities_changed(transaction)
     transaction.execute(_P.delete().where(_P.c.id == row_id))

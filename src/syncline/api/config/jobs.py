@@ -36,33 +36,31 @@ _TYPES = {config: JobType(public) for public, config in CONFIG_TYPES.items()}
 @config_jobs_router.post("/connections/sync", operation_id="syncConnection")
 def sync_connection(control: ControlOf, caller: CallerOf, body: ConnectionIdBody) -> JobInfo:
     """Asks for a sync and returns at once. 409 when a job already runs."""
-    return job_info(control, caller, jobs.trigger(control, caller, body.connection_id))
+    return job_info(control, jobs.trigger(control, caller, body.connection_id))
 
 
 @config_jobs_router.post("/connections/reset", operation_id="resetConnection")
 def reset_connection(control: ControlOf, caller: CallerOf, body: ConnectionIdBody) -> JobInfo:
-    return job_info(control, caller, jobs.trigger(control, caller, body.connection_id, type=JobType.RESET))
+    return job_info(control, jobs.trigger(control, caller, body.connection_id, type=JobType.RESET))
 
 
 @config_jobs_router.post("/connections/reset/stream", operation_id="resetConnectionStream")
 def reset_streams(control: ControlOf, caller: CallerOf, body: ConnectionStreamsBody) -> JobInfo:
     return job_info(
         control,
-        caller,
         jobs.trigger(control, caller, body.connection_id, type=JobType.RESET, streams=_named(body)),
     )
 
 
 @config_jobs_router.post("/connections/clear", operation_id="clearConnection")
 def clear_connection(control: ControlOf, caller: CallerOf, body: ConnectionIdBody) -> JobInfo:
-    return job_info(control, caller, jobs.trigger(control, caller, body.connection_id, type=JobType.CLEAR))
+    return job_info(control, jobs.trigger(control, caller, body.connection_id, type=JobType.CLEAR))
 
 
 @config_jobs_router.post("/connections/clear/stream", operation_id="clearConnectionStream")
 def clear_streams(control: ControlOf, caller: CallerOf, body: ConnectionStreamsBody) -> JobInfo:
     return job_info(
         control,
-        caller,
         jobs.trigger(control, caller, body.connection_id, type=JobType.CLEAR, streams=_named(body)),
     )
 
@@ -78,7 +76,7 @@ def refresh_streams(control: ControlOf, caller: CallerOf, body: RefreshBody) -> 
         streams=_named(body),
         retain=body.refresh_mode == "Merge",
     )
-    return job_info(control, caller, view)
+    return job_info(control, view)
 
 
 def _named(body: ConnectionStreamsBody) -> list[StreamName] | None:
@@ -88,25 +86,25 @@ def _named(body: ConnectionStreamsBody) -> list[StreamName] | None:
 
 @config_jobs_router.post("/jobs/get", operation_id="getJobInfo")
 def get_job(control: ControlOf, caller: CallerOf, body: JobIdBody) -> JobInfo:
-    return job_info(control, caller, jobs.get(control, caller, body.id))
+    return job_info(control, jobs.get(control, caller, body.id))
 
 
 @config_jobs_router.get("/jobs/{jobId}", operation_id="getJobInfoByPath")
 def get_job_by_path(control: ControlOf, caller: CallerOf, jobId: str) -> JobInfo:
     """In nobody's OpenAPI document, but in people's scripts; with the public API's fields for SDKs that are pointed
     here."""
-    return job_info(control, caller, jobs.get(control, caller, job_number(jobId)))
+    return job_info(control, jobs.get(control, caller, job_number(jobId)))
 
 
 @config_jobs_router.post("/jobs/get_without_logs", operation_id="getJobInfoWithoutLogs")
 @config_jobs_router.post("/jobs/get_light", operation_id="getJobInfoLight")
 def get_job_without_logs(control: ControlOf, caller: CallerOf, body: JobIdBody) -> JobInfo:
-    return job_info(control, caller, jobs.get(control, caller, body.id), with_logs=False)
+    return job_info(control, jobs.get(control, caller, body.id), with_logs=False)
 
 
 @config_jobs_router.post("/jobs/cancel", operation_id="cancelJobConfig")
 def cancel_job(control: ControlOf, caller: CallerOf, body: JobIdBody) -> JobInfo:
-    return job_info(control, caller, jobs.cancel(control, caller, body.id))
+    return job_info(control, jobs.cancel(control, caller, body.id))
 
 
 @config_jobs_router.post("/jobs/get_last_replication_job", operation_id="getLastReplicationJob")

@@ -12,10 +12,9 @@ from syncline.api.config.state import config_state_router
 from syncline.api.config.web_backend import web_backend_router
 from syncline.api.config.workspaces import config_workspaces_router
 
-__all__ = ["config_router"]
+__all__ = ["config_routers"]
 
-config_router = APIRouter()
-for each in (
+config_routers: tuple[APIRouter, ...] = (
     config_jobs_router,
     config_connections_router,
     config_actors_router,
@@ -23,5 +22,4 @@ for each in (
     config_workspaces_router,
     config_state_router,
     web_backend_router,
-):
-    config_router.include_router(each)
+)

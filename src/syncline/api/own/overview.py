@@ -80,7 +80,10 @@ class GlanceRead(WireModel):
 
 
 class Overview(WireModel):
+    """``lastEvent``: where ``/events/stream`` goes on from what is told here."""
+
     connections: list[GlanceRead]
+    last_event: int
 
 
 class StreamRead(WireModel):
@@ -264,7 +267,9 @@ def _detail(job: Job, attempts: tuple[Attempt, ...]) -> JobDetail:
 @overview_router.get("/overview", operation_id="getOverview")
 def get_overview(control: ControlOf, caller: CallerOf, workspace_ids: WorkspaceIds) -> Overview:
     """Every connection with its health, its freshness against what its schedule promises, and its last runs."""
-    return Overview(connections=[_glance(each) for each in overview.glances(control, caller, workspace_ids)])
+    last_event = overview.last_event(control)
+    glances = overview.glances(control, caller, workspace_ids)
+    return Overview(connections=[_glance(each) for each in glances], last_event=last_event)
 
 
 @overview_router.get("/jobs", operation_id="listRuns")

@@ -37,7 +37,7 @@ def create_job(control: ControlOf, caller: CallerOf, body: JobCreate) -> JobResp
 
 @jobs_router.get("/jobs/{jobId}", operation_id="getJob")
 def get_job(control: ControlOf, caller: CallerOf, jobId: str) -> JobResponse:
-    return job_response(jobs.get(control, caller, job_number(jobId)).job)
+    return job_response(jobs.find(control, caller, job_number(jobId)))
 
 
 @jobs_router.delete("/jobs/{jobId}", operation_id="cancelJob")
@@ -91,13 +91,13 @@ def list_jobs(
 @trigger_router.post("/connections/{connectionId}/sync", operation_id="syncConnectionByPath")
 def sync_by_path(control: ControlOf, caller: CallerOf, connectionId: str) -> JobInfo:
     """Not one of Airbyte's routes, but one that people call: no body, or any. Answered in the words of both APIs."""
-    return job_info(control, caller, jobs.trigger(control, caller, as_uuid(connectionId)))
+    return job_info(control, jobs.trigger(control, caller, as_uuid(connectionId)))
 
 
 @trigger_router.post("/connections/sync", operation_id="syncConnectionByBody")
 def sync_by_body(control: ControlOf, caller: CallerOf, body: ConnectionIdBody) -> JobInfo:
     """The config API's form of it, at the public prefix: for scripts whose base address ends in /api."""
-    return job_info(control, caller, jobs.trigger(control, caller, body.connection_id))
+    return job_info(control, jobs.trigger(control, caller, body.connection_id))
 
 
 def job_number(text: str) -> int:

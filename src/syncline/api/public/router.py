@@ -12,10 +12,9 @@ from syncline.api.public.people import people_router
 from syncline.api.public.streams import streams_router
 from syncline.api.public.workspaces import workspaces_router
 
-__all__ = ["public_router"]
+__all__ = ["public_routers"]
 
-public_router = APIRouter()
-for each in (
+public_routers: tuple[APIRouter, ...] = (
     jobs_router,
     connections_router,
     sources_router,
@@ -24,5 +23,4 @@ for each in (
     streams_router,
     definitions_router,
     people_router,
-):
-    public_router.include_router(each)
+)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import math
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
@@ -13,6 +15,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.service.auth import tokens
 from syncline.service.auth.passwords import PasswordCache, hash_secret
 from syncline.service.auth.rate_limits import RateLimits
+from syncline.service.auth.recent import RecentCallers
 from syncline.service.callers import ANONYMOUS, Caller, Role
 from syncline.service.control import Control
 from syncline.store import applications, users
@@ -20,7 +23,7 @@ from syncline.store.database import Transaction
 from syncline.store.schema import now
 from syncline.store.values import ApiKey, User
 
-__all__ = ["API_KEY_PREFIX", "Token", "authenticate", "exchange", "login"]
+__all__ = ["API_KEY_PREFIX", "Token", "authenticate", "exchange", "login", "recent_caller"]
 
 #: How our API keys begin; secret scanners know them by it.
 API_KEY_PREFIX = "slk_"
@@ -55,10 +58,20 @@ def authenticate(control: Control, authorization: str | None, *, address: str) -
     if scheme.lower() == "basic":
         caller = _basic(control, rest, address)
     elif scheme.lower() == "bearer":
-        caller = _bearer(control, rest, address)
+        caller = _bearer(control, rest)
     else:
         raise SynclineError(ErrorKind.AUTH, "the Authorization header is not known", hint="use Bearer or Basic")
     return replace(caller, address=address)
+
+
+def recent_caller(control: Control, authorization: str | None, *, address: str) -> Caller | None:
+    """What :func:`authenticate` would say, when it can be said without waiting for the store; None otherwise."""
+    if control.settings.auth == "none":
+        return replace(ANONYMOUS, address=address)
+    if not authorization or len(authorization) > _LONGEST or authorization[:7].lower() != "bearer ":
+        return None
+    found = _recent(control).find(authorization[7:].strip(), control.database.identities)
+    return None if found is None else replace(found, address=address)
 
 
 def exchange(control: Control, client_id: str, client_secret: str, *, address: str) -> Token:
@@ -113,25 +126,35 @@ def _signed_in(control: Control, email: str, password: str, address: str) -> Use
     return user
 
 
-def _bearer(control: Control, bearer: str, address: str) -> Caller:
+def _bearer(control: Control, bearer: str) -> Caller:
+    recent, version = _recent(control), control.database.identities
+    found = recent.find(bearer, version)
+    if found is not None:
+        return found
     if bearer.startswith(API_KEY_PREFIX):
-        return _by_key(control, bearer, address)
-    if not tokens.looks_like_one(bearer):
+        key = _key(control, bearer)
+        caller = _caller(control, key.user_id, None)
+        valid = math.inf if key.expires_at is None else (key.expires_at - now()).total_seconds()
+    elif tokens.looks_like_one(bearer):
+        claims = tokens.read(control, bearer)
+        caller = _caller(control, claims.user_id, claims.application_id)
+        valid = claims.expires - time.time()
+    else:
         raise SynclineError(
             ErrorKind.AUTH, "the bearer token is not one of ours", hint="ask for one at …/applications/token"
         )
-    claims = tokens.read(control, bearer)
-    return _caller(control, claims.user_id, claims.application_id)
+    recent.add(bearer, caller, version=version, valid=valid)
+    return caller
 
 
-def _by_key(control: Control, bearer: str, address: str) -> Caller:
+def _key(control: Control, bearer: str) -> ApiKey:
     with control.database.read() as transaction:
         key = applications.key_by_hash(transaction, hash_secret(bearer))
     if key is None or (key.expires_at is not None and key.expires_at <= now()):
         # 256 random bits cannot be guessed, so that a key that expired costs its owner no waiting.
         raise SynclineError(ErrorKind.AUTH, "the API key is not valid", hint="make a new one")
     _note_use(control, key)
-    return _caller(control, key.user_id, None)
+    return key
 
 
 def _note_use(control: Control, key: ApiKey) -> None:
@@ -169,6 +192,14 @@ def _limits(control: Control) -> RateLimits:
     limits = control.memory.setdefault("rate_limits", RateLimits())
     assert isinstance(limits, RateLimits)
     return limits
+
+
+def _recent(control: Control) -> RecentCallers:
+    recent = control.memory.get("recent_callers")
+    if recent is None:
+        recent = control.memory.setdefault("recent_callers", RecentCallers())
+    assert isinstance(recent, RecentCallers)
+    return recent
 
 
 def _storable(text: str) -> bool:

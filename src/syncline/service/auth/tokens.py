@@ -30,10 +30,11 @@ _NAME = "token_signing_secret"
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """Whom a token was issued to."""
+    """Whom a token was issued to, and until when (seconds since 1970)."""
 
     user_id: UUID
     application_id: UUID | None
+    expires: float
 
 
 def issue(control: Control, user_id: UUID, application_id: UUID | None = None) -> str:
@@ -68,7 +69,11 @@ def read(control: Control, token: str) -> Claims:
             options={"require": ["exp", "iat", "sub"]},
         )
         application = claims.get("application_id")
-        return Claims(user_id=UUID(claims["sub"]), application_id=None if application is None else UUID(application))
+        return Claims(
+            user_id=UUID(claims["sub"]),
+            application_id=None if application is None else UUID(application),
+            expires=float(claims["exp"]),
+        )
     except jwt.ExpiredSignatureError:
         raise SynclineError(ErrorKind.AUTH, "the access token has expired", hint="ask for a new one") from None
     except (jwt.InvalidTokenError, ValueError, TypeError):
