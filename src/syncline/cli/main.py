@@ -17,6 +17,7 @@ from syncline.cli import (
     jobs,
     lag,
     logs,
+    quality,
     schema,
     secrets,
     server,
@@ -44,6 +45,7 @@ app.command("discover")(discover.discover)
 app.command("sync")(sync.sync)
 app.command("verify")(verify.verify)
 app.add_typer(state.app, name="state")
+app.add_typer(quality.app, name="quality")
 app.command("lag")(lag.lag)
 app.command("forget")(lag.forget)
 app.add_typer(connectors.app, name="connectors")

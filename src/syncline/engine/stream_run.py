@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from syncline.core.change import LogPosition
 from syncline.core.checkpoint import LedgerEntry, Phase, Staged, StreamCheckpoint, StreamTarget
@@ -15,8 +16,9 @@ from syncline.core.failpoints import failpoint
 from syncline.core.partition import Partition, ReadPlan
 from syncline.core.schema import StreamSchema
 from syncline.core.stream import SelectedStream, WriteMode
-from syncline.engine.audit import Audit
+from syncline.engine.audit import Audit, Verdict
 from syncline.engine.events import Log, PartitionCommitted, StreamPlanned
+from syncline.engine.evolution.renaming import follow_renames
 from syncline.engine.log_stream import LogStream, change_columns
 from syncline.engine.phase import StepKind, next_step
 from syncline.engine.ports import EventSink
@@ -97,6 +99,7 @@ class StreamRun:
         emit: EventSink,
         *,
         logged: bool = False,
+        renamed: Mapping[str, str] | None = None,
     ) -> None:
         #: a log continues this stream once its copy is whole
         self.logged = logged and selected.sync_mode.incremental
@@ -105,6 +108,7 @@ class StreamRun:
         self.finished = False
         self.rows_read = self.rows_written = self.rows_quarantined = self.bytes_read = 0
         self._spec, self._source, self._destination, self._emit = spec, source, destination, emit
+        self._renamed = renamed or {}  # columns, former -> present name
         self._began = time.monotonic()
         self._token = 0
         self._checkpoint = StreamCheckpoint()
@@ -135,6 +139,11 @@ class StreamRun:
             # An earlier attempt of this very job finished the stream and failed before it could say so.
             self.finished = True
             return
+        if not self.logged:
+            target = self._aim(WriteMode.APPEND, generation=self._checkpoint.generation, sync_id=self._spec.sync_id)
+            self._checkpoint = follow_renames(
+                self._destination, self.selected, target, self._checkpoint, self._token, self._renamed
+            )
         self._make_plan()
         if self.finished:
             return
@@ -364,17 +373,22 @@ class StreamRun:
         assert self._plan is not None
         failpoint("publish.before")
         assert self._target is not None
-        position = dict(self._plan.end) if self.selected.sync_mode.incremental else None
         held, self._held = self._held, []
-        rows = self._checkpoint.rows + sum(s.rows for s in held)
         verdict = self._audit.verdict(self._target, self._checkpoint, held, self._token)
         if verdict.error is not None:
-            # The stage stays as it is: only the ledger learns why.
-            sync_id = self._spec.sync_id
-            record = self._audit.held_back(self._checkpoint.quality, verdict, sync_id=sync_id)
-            self._commit([], {"quality": record})
-            self._audit.tell(verdict, sync_id=sync_id, rows=rows)
+            self._hold_back(held, verdict)
             raise verdict.error
+        position = dict(self._plan.end) if self.selected.sync_mode.incremental else None
+        self._publish(held, verdict, position)
+
+    def _hold_back(self, held: list[Staged], verdict: Verdict) -> None:
+        """The stage stays as it is: only the ledger learns why."""
+        sync_id = self._spec.sync_id
+        self._commit([], {"quality": self._audit.held_back(self._checkpoint.quality, verdict, sync_id=sync_id)})
+        self._audit.tell(verdict, sync_id=sync_id, rows=self._checkpoint.rows + sum(s.rows for s in held))
+
+    def _publish(self, held: list[Staged], verdict: Verdict, position: Mapping[str, Any] | None) -> None:
+        rows = self._checkpoint.rows + sum(s.rows for s in held)
         quality = self._audit.with_stages(self._checkpoint.quality, held)
         self._commit(
             held,

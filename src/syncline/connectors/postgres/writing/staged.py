@@ -26,6 +26,8 @@ __all__ = ["PostgresStagedView", "staged_view"]
 #: A gate's question may take this long: a published table waits for it, and nothing else.
 _ANSWER_SECONDS = 1800
 _BATCH_ROWS = 20_000
+#: What the server says of a statement and not of itself: 22 its values, 25 that it writes, 42 its words.
+_STATEMENTS = ("21", "22", "25", "42")
 
 
 @contextmanager
@@ -79,7 +81,9 @@ class PostgresStagedView:
                 f"a gate's question took longer than {_ANSWER_SECONDS // 60} minutes",
                 hint="make it cheaper, or index what it refers to",
             ) from error
-        except (psycopg.errors.SyntaxErrorOrAccessRuleViolation, psycopg.errors.DataError) as error:
+        except psycopg.Error as error:
+            if (error.sqlstate or "")[:2] not in _STATEMENTS:
+                raise
             raise SynclineError(
                 ErrorKind.CONFIG,
                 f"Postgres cannot answer a gate's question: {error.diag.message_primary}",
