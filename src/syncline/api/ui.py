@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Page", "make_page"]
 
@@ -19,6 +16,9 @@ STATIC = Path(__file__).parent / "static"
 
 #: A file whose name holds a digest of what is in it never changes.
 _FOR_EVER = "public, max-age=31536000, immutable"
+
+#: First parts of paths that are not the page's, also where nothing answers: a misspelt one stays a 404.
+_NOT_OURS = frozenset({"api", "applications", "health", "metrics", "v1"})
 
 _MISSING = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Syncline</title>
@@ -37,10 +37,13 @@ def make_page(folder: Path = STATIC) -> ASGIApp:
     if (folder / "index.html").is_file():
         return Page(directory=folder)
 
-    def missing(_: Request) -> Response:
-        return HTMLResponse(_MISSING)
+    return _missing
 
-    return Starlette(routes=[Route("/", missing)])
+
+async def _missing(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"] not in ("", "/"):
+        raise HTTPException(404)
+    await HTMLResponse(_MISSING)(scope, receive, send)
 
 
 class Page(StaticFiles):
@@ -54,7 +57,7 @@ class Page(StaticFiles):
             answer = await super().get_response(path, scope)
         except HTTPException as error:
             first, last = path.partition("/")[0], path.rpartition("/")[2]
-            if error.status_code == 404 and "." not in last and first not in ("api", "v1", "health", "applications"):
+            if error.status_code == 404 and "." not in last and first not in _NOT_OURS:
                 return await self._page(scope)
             raise
         if path.startswith("assets/"):

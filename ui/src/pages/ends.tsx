@@ -1,0 +1,1 @@
+export default function Page(_: { role: "source" | "destination" }) { return null; }
