@@ -117,7 +117,7 @@ def test_what_cannot_be_a_gate_is_refused_with_what_can(items: list[Any], words:
     ],
 )
 def test_a_rule_that_means_nothing_for_a_type_is_refused_before_the_run(gate: Any, field: Field) -> None:
-    with pytest.raises(SynclineError, match="column 'x'|tells no time"):
+    with pytest.raises(SynclineError, match=r"column 'x'|tells no time"):
         Screen(parse_gates([gate]), StreamSchema(fields=(field,)))
 
 
