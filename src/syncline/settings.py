@@ -79,7 +79,8 @@ class ServerSettings(Settings):
     ``admin_password`` (``SYNCLINE_ADMIN_EMAIL``, ``SYNCLINE_ADMIN_PASSWORD``) are the first user's; the password is
     drawn and shown once when it is not given. ``references`` (``SYNCLINE_REFERENCES``) are the patterns that secret
     references in stored configurations must match. ``allowed_hosts`` (``SYNCLINE_ALLOWED_HOSTS``) are names besides
-    the machine's own by which a server without authentication may be called. ``jobs``: how jobs are run."""
+    the machine's own by which a server without authentication may be called. ``public_url`` (``SYNCLINE_PUBLIC_URL``)
+    is how people reach the server, for links in messages. ``jobs``: how jobs are run."""
 
     database_url: str = field(repr=False)
     host: str
@@ -92,6 +93,7 @@ class ServerSettings(Settings):
     admin_password: str | None = field(repr=False)
     references: tuple[str, ...]
     allowed_hosts: frozenset[str] = frozenset()
+    public_url: str = ""
     jobs: JobSettings = field(default_factory=JobSettings)
 
     @property
@@ -127,6 +129,7 @@ def load_server_settings(*, host: str | None = None, port: int | None = None) ->
         admin_password=os.environ.get("SYNCLINE_ADMIN_PASSWORD") or None,
         references=_references(references, base.home),
         allowed_hosts=_hosts(os.environ.get("SYNCLINE_ALLOWED_HOSTS") or ""),
+        public_url=_public_url(host, port),
         jobs=_job_settings(),
     )
 
@@ -166,6 +169,17 @@ def _number(name: str, default: float, *, least: float) -> float:
     if not least <= value < 1e12:
         raise SynclineError(ErrorKind.CONFIG, f"{name} is {written!r}", hint=f"set it to a number of {least:g} or more")
     return value
+
+
+def _public_url(host: str, port: int) -> str:
+    written = os.environ.get("SYNCLINE_PUBLIC_URL")
+    if not written:
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if not written.startswith(("http://", "https://")):
+        raise SynclineError(
+            ErrorKind.CONFIG, f"SYNCLINE_PUBLIC_URL is {written!r}", hint="write it as https://host/path"
+        )
+    return written.rstrip("/")
 
 
 def _hosts(written: str) -> frozenset[str]:

@@ -35,7 +35,7 @@ def server(
     from syncline.service.control import open_control
     from syncline.service.first_start import first_start
     from syncline.settings import load_server_settings
-    from syncline.wiring import make_supervisor
+    from syncline.wiring import make_machinery
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -43,16 +43,17 @@ def server(
     settings = load_server_settings(host=host, port=port)
     check_bind(settings)
     listener = bind(settings.host, settings.port)
+    settings = load_server_settings(host=settings.host, port=listener.getsockname()[1])  # the one that port 0 took
     control = open_control(settings)
     try:
         first = first_start(control)
-        supervisor = make_supervisor(control)
-        supervisor.start()
+        machinery = make_machinery(control)
+        machinery.start()
         try:
             number = listener.getsockname()[1]
             serve(control, listener, lambda: _tell(settings, number, first))
         finally:
-            supervisor.stop()
+            machinery.stop()
     finally:
         control.close()
 

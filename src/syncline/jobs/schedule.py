@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import calendar
+import functools
 import hashlib
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
@@ -13,7 +14,7 @@ from syncline.jobs.cron import parse_cron
 from syncline.store.job_values import DueTimes
 from syncline.store.values import Schedule
 
-__all__ = ["due_times", "file_interval", "fingerprint", "first_due", "merged", "next_due"]
+__all__ = ["due_times", "file_interval", "fingerprint", "first_due", "interval_of", "merged", "next_due"]
 
 #: Due times that are counted one by one; after a longer absence the count says "at least".
 _COUNTED = 100_000
@@ -57,6 +58,35 @@ def due_times(schedule: Schedule, first: datetime, at: datetime) -> tuple[DueTim
             next_due(schedule, at) if count >= _COUNTED and schedule.kind == "cron" else next_due(schedule, last)
         )
     return DueTimes(first=first, last=last, count=count), following
+
+
+def interval_of(schedule: Schedule) -> float | None:
+    """The longest time between two due times, in seconds, of the next two weeks' or so; None for a schedule that other
+    things make due. For asking whether a connection is late, so weekends of a weekday schedule count."""
+    return _interval(
+        schedule.kind, schedule.cron_expression or "", schedule.time_zone, schedule.units or 0, schedule.time_unit or ""
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _interval(kind: str, cron: str, time_zone: str, units: int, time_unit: str) -> float | None:
+    if kind == "basic":
+        start = datetime(2024, 1, 1, tzinfo=UTC)
+        schedule = Schedule(kind="basic", units=units, time_unit=time_unit)
+        return (_plus_interval(schedule, start) - start).total_seconds()
+    if kind != "cron":
+        return None
+    parsed = parse_cron(cron, time_zone)
+    moment = first = datetime.now(UTC)
+    longest = 0.0
+    for _ in range(100):
+        following = parsed.after(moment)
+        if following is None or following - first > timedelta(days=800):
+            break
+        if moment is not first:
+            longest = max(longest, (following - moment).total_seconds())
+        moment = following
+    return longest or None
 
 
 def merged(one: DueTimes | None, other: DueTimes) -> DueTimes:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import Field
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.paging import as_uuid
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import WireModel
 from syncline.service import alerts
 from syncline.store.alerts import AlertRow, Channel, Delivery
 
 __all__ = ["alerts_router"]
 
-alerts_router = APIRouter(route_class=WireRoute, tags=["Alerts"])
+alerts_router = Routes(tags=["Alerts"])
 
 
 class AlertRead(WireModel):

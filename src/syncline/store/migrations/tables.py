@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syncline.store import job_tables, tables
+from syncline.store import alert_tables, job_tables, tables
 from syncline.store.schema import metadata
 
-__all__ = ["job_tables", "metadata", "tables"]
+__all__ = ["alert_tables", "job_tables", "metadata", "tables"]
