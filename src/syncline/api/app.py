@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -31,22 +30,20 @@ from syncline.api.limits import BodyLimit
 from syncline.api.looking import Looking
 from syncline.api.metrics import metrics_router
 from syncline.api.own.router import own_routers
-from syncline.api.page import Page
 from syncline.api.paths import PathTidier
 from syncline.api.public.jobs import trigger_router
 from syncline.api.public.models import Problem
 from syncline.api.public.router import public_routers
-from syncline.api.routes import Places
+from syncline.api.routes import Places, RouteIndex
 from syncline.api.streaming import Watchers
 from syncline.api.token import token_router
+from syncline.api.ui import make_page
 from syncline.service.control import Control
 
 __all__ = ["create_app"]
 
 #: Requests that are answered at once, each in a thread of its own while it waits for the store; more wait.
 THREADS = 32
-#: The page's built files; there when the distribution was built with them.
-STATIC = Path(__file__).parent / "static"
 
 
 def create_app(control: Control) -> ASGIApp:
@@ -84,19 +81,16 @@ def create_app(control: Control) -> ASGIApp:
         looking.close()
 
     root = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
-    root.include_router(health_router)
-    root.include_router(metrics_router)
     # SDKs resolve their default token address, /applications/token, to the root, and a relative one to where the last
     # part of the server's address was.
-    for prefix in ("", "/api", "/api/public"):
-        root.include_router(token_router, prefix=prefix)
+    tokens = (token_router.below(prefix) for prefix in ("", "/api", "/api/public"))
+    root.router.routes.append(RouteIndex([health_router, metrics_router, *tokens]))
     install_error_handlers(root, problem_body)
     for app in (root, public, config, own):
         app.state.control = control
         app.state.looking = looking
         app.state.watchers = watchers
-    if STATIC.is_dir():
-        root.mount("/", Page(directory=STATIC))
+    root.mount("/", make_page())
     places = {"/api/public/v1": public, "/api/syncline/v1": own, "/api/v1": config, "/v1": public}
     inner: ASGIApp = PathTidier(BodyLimit(Places(places, root)))
     if control.settings.auth == "none":
