@@ -66,7 +66,7 @@ def select_streams(
             hint="check its schemas and tables settings and the rights of its user: syncline check",
         )
     if choices is None:
-        return _mapped([_selected(s, default, traits) for s in catalog.streams])
+        return _mapped([_selected(s, _by_default(s, default), traits) for s in catalog.streams])
     picked: dict[Any, SelectedStream] = {}
     for choice in choices:
         stream = _find(catalog, choice.name)
@@ -74,7 +74,7 @@ def select_streams(
             raise SynclineError(ErrorKind.CONFIG, f"stream {choice.name!r} is listed twice", hint="remove one of them")
         wish = replace(
             choice,
-            mode=choice.mode or default.mode,
+            mode=choice.mode or _by_default(stream, default).mode,
             cursor_field=choice.cursor_field or default.cursor_field,
             quality=_quality(choice.quality, default.quality),
         )
@@ -86,6 +86,14 @@ def _mapped(selection: list[SelectedStream]) -> list[SelectedStream]:
     mapped = [map_selected(selected) for selected in selection]
     ensure_names_apart(mapped)
     return mapped
+
+
+def _by_default(stream: Stream, default: StreamChoice) -> StreamChoice:
+    """A connection's ``mode: incremental`` means its streams that can be read so; the others are copied whole. A
+    stream's own wish is never changed."""
+    return (
+        replace(default, mode="full_refresh") if default.mode == "incremental" and not stream.incremental else default
+    )
 
 
 def _find(catalog: Catalog, name: str) -> Stream:

@@ -1,6 +1,7 @@
 """Certificates for TLS tests: an authority, a server, a client, and an authority that signed nothing."""
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,8 +26,11 @@ class Certificates:
     """An authority that signed neither: a client that trusts only this one must refuse the server."""
 
 
-def make_certificates(directory: Path, *, host: str = "127.0.0.1", user: str = "postgres") -> Certificates:
-    """Write a fresh set into `directory` (created if missing) for a server at `host` (a name or an address)."""
+def make_certificates(
+    directory: Path, *, host: str | Sequence[str] = "127.0.0.1", user: str = "postgres"
+) -> Certificates:
+    """Write a fresh set into `directory` (created if missing) for a server at `host` (a name or an address, or
+    several)."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -73,22 +77,25 @@ def make_certificates(directory: Path, *, host: str = "127.0.0.1", user: str = "
     ca_path, ca_key = authority("Syncline test authority", "ca")
     stranger_path, _ = authority("Syncline stranger authority", "stranger-ca")
 
-    def leaf(subject: str, stem: str, alternative: x509.GeneralName | None) -> tuple[Path, Path]:
+    def leaf(subject: str, stem: str, alternatives: Sequence[x509.GeneralName]) -> tuple[Path, Path]:
         key_path = directory / f"{stem}.key"
         key = key_to(key_path)
         builder = build(subject, "Syncline test authority", key)
-        if alternative is not None:
-            builder = builder.add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        if alternatives:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         path = directory / f"{stem}.crt"
         path.write_bytes(builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return path, key_path
 
-    try:
-        alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        alternative = x509.DNSName(host)
-    server_cert, server_key = leaf(host, "server", alternative)
-    client_cert, client_key = leaf(user, "client", None)
+    def alternative(host: str) -> x509.GeneralName:
+        try:
+            return x509.IPAddress(ipaddress.ip_address(host))
+        except ValueError:
+            return x509.DNSName(host)
+
+    hosts = [host] if isinstance(host, str) else list(host)
+    server_cert, server_key = leaf(hosts[0], "server", [alternative(each) for each in hosts])
+    client_cert, client_key = leaf(user, "client", [])
     return Certificates(
         ca=ca_path,
         server_cert=server_cert,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 
 from syncline.connectors.rest_api.auth_config import Auth
-from syncline.connectors.rest_api.incremental_config import Incremental
+from syncline.connectors.rest_api.incremental_config import Incremental, span
 from syncline.connectors.rest_api.paging_config import Pagination
 from syncline.connectors.rest_api.paths import parse_path
 from syncline.sdk.config import ConnectorConfig
@@ -66,9 +66,20 @@ class _Request(ConnectorConfig):
     explode: str | None = Field(
         default=None, description="path inside each record to a list whose elements become the records"
     )
+    explode_more: str | None = Field(
+        default=None, description="with explode: path inside each record to the address of further elements"
+    )
     keep: dict[str, str] = Field(
         default_factory=dict, description="with explode: columns taken from the outer record, {contact_id: id}"
     )
+    fields: dict[str, str] = Field(
+        default_factory=dict, description="columns and their paths inside each record; fields not named are left out"
+    )
+    copies: dict[str, str] = Field(
+        default_factory=dict,
+        description="columns taken from another field where they are missing: {updated: created}",
+    )
+    empty_as_null: bool = Field(default=False, description="take empty texts for NULL")
     flatten: tuple[str, ...] = Field(
         default=(), description="objects inside each record whose fields become columns of their own"
     )
@@ -94,6 +105,19 @@ class ChangesConfig(_Request):
     stream's own request once there is a cursor."""
 
     path: str = Field(description="path below base_url")
+    reach: float | None = Field(
+        default=None,
+        description="how far back changes can be asked for (30d): after a longer pause everything is read again",
+    )
+    newest_first: bool = Field(
+        default=False,
+        description="the newest change comes first: only that of each key is taken",
+    )
+
+    @field_validator("reach", mode="before")
+    @classmethod
+    def _span(cls, value: Any) -> Any:
+        return span(value)
 
 
 class StreamConfig(_Request):

@@ -67,7 +67,7 @@ class CursorKind:
         """As the API takes it."""
         if value is None:
             return None
-        match self.config.format:
+        match self.config.parameter_format or self.config.format:
             case "iso":
                 moment = _EPOCH + timedelta(microseconds=int(value))
                 text = moment.isoformat(timespec="microseconds" if moment.microsecond else "seconds")

@@ -179,7 +179,7 @@ def _fitted(record: Any, columns: frozenset[str], extra: str | None, unknown: Co
     more = {name: raw for name, raw in fields.items() if name not in columns}
     if not more:
         return record
-    unknown.update(more)
+    unknown.update(more.keys())
     if extra is None:
         return record
     return msgspec.json.encode({**{n: raw for n, raw in fields.items() if n in columns}, extra: more})

@@ -10,10 +10,20 @@ from pydantic import AliasChoices, Field, field_validator
 
 from syncline.sdk.config import ConnectorConfig
 
-__all__ = ["Incremental"]
+__all__ = ["Incremental", "span"]
 
 _SPAN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d|w)?[a-z]*\s*", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def span(value: Any) -> Any:
+    """Seconds from ``10m``, ``2h``, ``3d``; a number stays what it is. ValueError for what is no time."""
+    if not isinstance(value, str):
+        return value
+    match = _SPAN.fullmatch(value)
+    if match is None:
+        raise ValueError("write a time such as 10m, 2h or 3d")
+    return float(match[1]) * _SECONDS[(match[2] or "s").lower()]
 
 
 class Incremental(ConnectorConfig):
@@ -38,6 +48,9 @@ class Incremental(ConnectorConfig):
         description="iso: times in ISO 8601. date: days. unix, unix_ms: seconds or milliseconds since 1970. number, "
         "text: values compared as such",
     )
+    parameter_format: Literal["iso", "date", "unix", "unix_ms", "number", "text"] | None = Field(
+        default=None, description="form in which the bounds are sent, where it is another than the field's"
+    )
     lookback: float = Field(
         default=0,
         validation_alias=AliasChoices("lookback", "lookback_window"),
@@ -50,12 +63,7 @@ class Incremental(ConnectorConfig):
     @field_validator("lookback", "step", mode="before")
     @classmethod
     def _span(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            match = _SPAN.fullmatch(value)
-            if match is None:
-                raise ValueError("write a time such as 10m, 2h or 3d")
-            return float(match[1]) * _SECONDS[(match[2] or "s").lower()]
-        return value
+        return span(value)
 
     @field_validator("start", mode="before")
     @classmethod

@@ -24,8 +24,9 @@ _MOST_DIGESTS = 10_000
 class Progress:
     """Of one pass over one stream. Begun from a state, fed with every record, asked for the next state."""
 
-    def __init__(self, kind: CursorKind, field: str, state: Mapping[str, Any]) -> None:
-        self.kind = kind
+    def __init__(self, kind: CursorKind, field: str, state: Mapping[str, Any], *, to_clock: bool = False) -> None:
+        """``to_clock``: everything up to the API's clock is given, also where no record is that new."""
+        self.kind, self._to_clock = kind, to_clock
         self._path, self._field = parse_path(field), field
         under_way = state.get("pass") or {}
         self.cursor = kind.unkept(state.get("cursor"))
@@ -83,8 +84,10 @@ class Progress:
 
     def _next(self, at: Value | None) -> Value | None:
         top = self._top
-        if at is not None:
+        if at is not None and not self._to_clock:
             return at if self._began is None else min(at, self._began)
+        if self._to_clock and self._began is not None:
+            return self._began if at is None else min(at, self._began)
         if top is None:
             return self.cursor
         if self._began is not None and self._began < top:  # type: ignore[operator]

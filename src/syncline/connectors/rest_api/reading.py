@@ -81,13 +81,15 @@ class Reading:
     def _by_windows(self, state: dict[str, Any], incremental: bool) -> Iterator[Chunk]:
         if not incremental:
             state = {k: v for k, v in state.items() if k == "pass"}
-        changes = state.get("cursor") is not None
+        request = self._request(state)
+        if request is self._stream and self._stream.changes is not None:
+            # Everything is listed again, also what is older than the last cursor.
+            state = {k: v for k, v in state.items() if k != "cursor"}
         while True:
             progress = self._progress(state)
-            request = self._stream.changes if changes and self._stream.changes is not None else self._stream
             until, last = self._window(progress, state)
             yield from self._pass(state, progress, request, until, last)
-            rest = progress.resting(None if last else until)
+            rest = progress.resting(None if last and self._stream.changes is None else until)
             if progress.forgotten:
                 self.notes.append("too many records stand at the last cursor: appended, some may come twice")
             yield Chunk(records=[], state=rest)
@@ -97,7 +99,24 @@ class Reading:
 
     def _progress(self, state: Mapping[str, Any]) -> Progress:
         assert self._stream.incremental is not None
-        return Progress(CursorKind(config=self._stream.incremental), self._stream.incremental.cursor_field, state)
+        return Progress(
+            CursorKind(config=self._stream.incremental),
+            self._stream.incremental.cursor_field,
+            state,
+            to_clock=self._stream.changes is not None,
+        )
+
+    def _request(self, state: Mapping[str, Any]) -> StreamConfig | ChangesConfig:
+        """The stream's own, or the one for changes when there is a cursor that it reaches back to."""
+        changes = self._stream.changes
+        if changes is None or state.get("cursor") is None:
+            return self._stream
+        progress = self._progress(state)
+        oldest = progress.kind.back(progress.kind.moment(datetime.now(UTC)), changes.reach or 0)
+        if changes.reach is not None and progress.low is not None and progress.low < oldest:  # type: ignore[operator]
+            self.notes.append("the last reading is longer ago than changes can be asked for: everything is read again")
+            return self._stream
+        return changes
 
     def _window(self, progress: Progress, state: Mapping[str, Any]) -> tuple[Value | None, bool]:
         """Up to where this pass asks, and whether it is the last one."""
@@ -121,13 +140,22 @@ class Reading:
         kind, token = progress.kind, (state.get("pass") or {}).get("after")
         values = {"since": kind.written(progress.low), "until": kind.written(until)}
         base = {k: v for k, v in state.items() if k != "pass"}
+        met: set[Any] = set()
         for page in self._pages(request, values, {}, token):
             progress.began(page.answer.at)
             new = [r for r in page.records if progress.new(r)]
+            if isinstance(request, ChangesConfig) and request.newest_first:
+                new = [r for r in new if self._first(r, met)]
             mark = None
             if resumes(request.pagination) and page.next is not None:
                 mark = progress.under_way(base, after=page.next, until=kind.kept(until), last=last)
             yield Chunk(records=new, state=mark)
+
+    def _first(self, record: Any, met: set[Any]) -> bool:
+        key = tuple(value_at(record, parse_path(name)) for name in self._stream.primary_key)
+        known = key in met
+        met.add(key)
+        return not known
 
     # -- once per parent ------------------------------------------------------------------------------------------
 
@@ -184,9 +212,7 @@ class Reading:
     def _pages(
         self, request: StreamConfig | ChangesConfig, values: Mapping[str, Any], include: Mapping[str, Any], token: Any
     ) -> Iterator[_Page]:
-        selector = Selector(
-            records=request.records, explode=request.explode, keep=request.keep, flatten=request.flatten
-        )
+        selector = Selector(request)
         before = b""
         while True:
             answer = self._client.get(self._asked(request, values, token))
@@ -204,10 +230,26 @@ class Reading:
                 raise SynclineError(
                     ErrorKind.CONFIG, "the next page has the token of this one", hint="check pagination"
                 )
-            yield _Page(records=[row for r in found for row in selector.shaped(r, include)], next=after, answer=answer)
+            rows = [row for r in found for row in self._rows(selector, r, include, request)]
+            yield _Page(records=rows, next=after, answer=answer)
             if after is None:
                 return
             token = after
+
+    def _rows(
+        self, selector: Selector, record: bytes, include: Mapping[str, Any], request: StreamConfig | ChangesConfig
+    ) -> list[bytes]:
+        rows = selector.shaped(record, include)
+        there = selector.more(record)
+        while there is not None:
+            headers = {**self._stream.headers, **request.headers}
+            answer = self._client.get(Asked(method="GET", url=there, headers=headers))
+            rows += selector.elements(answer.content, record, include)
+            further = selector.next_of(answer.content)
+            if further == there:
+                break
+            there = further
+        return rows
 
     def _asked(self, request: StreamConfig | ChangesConfig, values: Mapping[str, Any], token: Any) -> Asked:
         page = page_request(request.pagination, token)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from syncline.connectors.rest_api.config import ChangesConfig, StreamConfig
 from syncline.connectors.rest_api.paths import fields_of, found_at, parse_path, value_at
 from syncline.core.errors import ErrorKind, SynclineError
 
@@ -17,19 +18,23 @@ _USUAL = ("data", "results", "items", "records", "value", "values", "entries", "
 
 _array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.encode
+_NULL = msgspec.Raw(b"null")
 
 
 class Selector:
     """For one request. ``records`` gives the page's records as they came (what pages are counted by), ``shaped`` makes
     of each what becomes a row."""
 
-    def __init__(
-        self, *, records: str | None, explode: str | None, keep: Mapping[str, str], flatten: Sequence[str]
-    ) -> None:
-        self._path = None if records is None else parse_path(records)
-        self._explode = None if explode is None else parse_path(explode)
-        self._keep = {name: parse_path(path) for name, path in keep.items()}
-        self._flatten = tuple(flatten)
+    def __init__(self, request: StreamConfig | ChangesConfig) -> None:
+        self._path = None if request.records is None else parse_path(request.records)
+        self._explode = None if request.explode is None else parse_path(request.explode)
+        self._more = None if request.explode_more is None else parse_path(request.explode_more)
+        self._keep = {name: parse_path(path) for name, path in request.keep.items()}
+        self._flatten = tuple(request.flatten)
+        self._fields = {name: (path, parse_path(path)) for name, path in request.fields.items()}
+        self._copies = {name: parse_path(path) for name, path in request.copies.items()}
+        self._no_empty = request.empty_as_null
+        self._as_it_is = not (self._flatten or self._fields or self._copies or self._no_empty)
 
     def records(self, content: bytes) -> list[bytes]:
         """Raises ``config`` when there is no such place, ``data`` for what is no JSON."""
@@ -53,12 +58,10 @@ class Selector:
         """The rows of one record (several with ``explode``), as JSON objects."""
         try:
             if self._explode is None:
-                if not include and not self._flatten and record[:1] == b"{":
+                if not include and self._as_it_is and record[:1] == b"{":
                     return [record]
                 return [self._one(record, include)]
-            outer = dict(include)
-            for name, path in self._keep.items():
-                outer[name] = value_at(record, path)
+            outer = self._outer(record, include)
             return [
                 self._one(inner, outer)
                 for each in found_at(record, self._explode)
@@ -68,6 +71,23 @@ class Selector:
             raise SynclineError(
                 ErrorKind.DATA, f"a record is not valid JSON: {error}", hint="look at what the API sends"
             ) from None
+
+    def more(self, record: bytes) -> str | None:
+        """The address of further elements of a record that is taken apart."""
+        found = None if self._more is None else value_at(record, self._more)
+        return str(found) if found else None
+
+    def next_of(self, content: bytes) -> str | None:
+        """The address after this one: it stands in the answer where ``paging.next.link`` or ``next`` says."""
+        found = value_at(content, ("paging", "next", "link")) or value_at(content, ("next",))
+        return found if isinstance(found, str) else None
+
+    def elements(self, content: bytes, record: bytes, include: Mapping[str, Any]) -> list[bytes]:
+        """The rows of an answer with further elements of that record."""
+        return [self._one(each, self._outer(record, include)) for each in self.records(content)]
+
+    def _outer(self, record: bytes, include: Mapping[str, Any]) -> dict[str, Any]:
+        return {**include, **{name: value_at(record, path) for name, path in self._keep.items()}}
 
     def _one(self, record: Any, more: Mapping[str, Any]) -> bytes:
         if _first(record) != b"{":
@@ -79,6 +99,17 @@ class Selector:
                 del fields[name]
                 # The record's own fields win over those of the same name inside.
                 fields = {**fields_of(inner), **fields}
+        for name, path in self._copies.items():
+            if name not in fields and (copied := next(found_at(record, path), None)) is not None:
+                fields[name] = copied
+        if self._fields:
+            # A field whose very name is the path comes first: some APIs give {"vendor.id": …}.
+            fields = {
+                name: fields[path] if path in fields else next(found_at(record, steps), _NULL)
+                for name, (path, steps) in self._fields.items()
+            }
+        if self._no_empty:
+            fields = {name: raw for name, raw in fields.items() if bytes(raw) != b'""'}
         return _encode({**fields, **more})
 
     def _guess(self, content: bytes) -> Any:
