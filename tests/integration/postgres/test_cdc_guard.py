@@ -82,6 +82,28 @@ def test_drop_policy_saves_the_source_and_stops_with_a_plan(db, follow):
         f.open()
 
 
+def test_pause_ends_a_run_that_confirms_nothing_and_leaves_the_slot(db, follow):
+    f = follow(max_retained_wal="2 MB", on_budget="pause")
+    reader = f.reader()
+    db.execute(MEGABYTES.format(1, 6000))
+    for _ in range(9):  # the first copy, say: nothing was ever confirmed
+        measure(f)
+    f.catch_up()
+    end = f.log.end()
+    for number in range(1, 9):
+        db.execute(MEGABYTES.format(number * 10000, number * 10000 + 3000))
+        measure(f)
+    with pytest.raises(SynclineError) as caught:
+        read_to_its_end(reader)
+    assert caught.value.kind is ErrorKind.RESOURCE
+    assert "nothing could be confirmed" in caught.value.message
+    slot = look_at_slot(db.session, SLOT)
+    assert slot is not None
+    assert slot.confirmed <= end
+    f.again().catch_up()
+    assert len(f.table("t")) == 6000 + 8 * 3001
+
+
 def test_a_run_that_catches_up_is_not_punished_for_having_been_behind(db, follow):
     f = follow(max_retained_wal="1 MiB", on_budget="drop_slot_and_plan_resnapshot")
     db.execute(MEGABYTES.format(1, 9000))

@@ -56,6 +56,7 @@ class _Stream:
     deduped: bool
     numbers: dict[str, int] | None = None  # of its fields, dropped ones too, and of all that messages showed
     highest: int = 0
+    were: frozenset[int] | None = None  # of all columns of the last message
     last: dict[str, Field] = field(default_factory=dict)
     called: StreamName | None = None
     refused: Refused | None = None
@@ -80,6 +81,7 @@ class _Stream:
         if numbers is None:
             return
         present = set(numbers.values())
+        self.were = frozenset(present)
         # Of a dropped column the number is still that of the field that the destination keeps.
         dropped = {
             new_names.get(name, name): n
@@ -166,6 +168,7 @@ class Describer:
             before=stream.numbers,
             highest=stream.highest,
             wanted=stream.table.columns,
+            were=stream.were,
         )
         former, labels = match.former, _labels(stream, match, now)
         fields: dict[str, Field] = {}  # by name in the message

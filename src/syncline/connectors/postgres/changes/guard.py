@@ -28,7 +28,7 @@ from syncline.connectors.postgres.changes.slot import drop_slot, look_at_slot
 from syncline.connectors.postgres.changes.spool import Spool
 from syncline.connectors.postgres.changes.watch import attached_since, catalog_horizon
 from syncline.connectors.postgres.reading.transaction import SessionMaker
-from syncline.core.errors import SynclineError
+from syncline.core.errors import ErrorKind, SynclineError
 
 if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
@@ -87,6 +87,7 @@ class Guard:
         self._stopping = threading.Event()
         self._session: Session | None = None
         self._samples: deque[tuple[float, int]] = deque(maxlen=_MEASURES_OVER + 1)
+        self._told: deque[int] = deque(maxlen=_MEASURES_OVER + 1)  # what was confirmed at each of them
         self._problem = ""
         self.measured = Measured()
         self._thread = threading.Thread(target=self._run, name=f"syncline-guard-{names.slot}", daemon=True)
@@ -169,12 +170,34 @@ class Guard:
         self._followed.horizon = seen
 
     def _weigh(self, session: Session, retained: int) -> None:
-        budget = self._capture.max_retained_wal
-        if self._capture.on_budget == "pause" or len(self._samples) <= _MEASURES_OVER:
+        told = self._receiver.confirmed
+        self._told.append(told)
+        if len(self._samples) <= _MEASURES_OVER:
             return
         sizes = [size for _, size in self._samples]
-        if min(sizes) >= budget and sizes[-1] >= sizes[0]:
+        if min(sizes) < self._capture.max_retained_wal or sizes[-1] < sizes[0]:
+            return
+        if self._capture.on_budget == "drop_slot_and_plan_resnapshot":
             self._give_up(session, retained)
+        elif told and told == self._told[0]:
+            # Not while a first copy runs, which confirms nothing and whose end is the only help.
+            self._pause(retained)
+
+    def _pause(self, retained: int) -> None:
+        """Somebody has to look: the run that confirms nothing ends, and all that it has and the slot keeps stays."""
+        self._stopping.set()
+        self._receiver.stop()
+        self._spool.fail(
+            SynclineError(
+                ErrorKind.RESOURCE,
+                f"the source keeps {retained / 1e9:.2f} GB of log for slot {self._names.slot}, over max_retained_wal "
+                f"({self._capture.max_retained_wal / 1e9:.2f} GB), and nothing could be confirmed for a minute: paused "
+                "as on_budget says",
+                hint="the slot stays and nothing is lost: see why the destination takes nothing, then run again; a "
+                "durable spool (replication_method.spool) lets the source forget meanwhile",
+                where={"connector": "postgres"},
+            )
+        )
 
     def _give_up(self, session: Session, retained: int) -> None:
         """drop_slot_and_plan_resnapshot: the source's disk counts more than a new copy."""

@@ -41,12 +41,16 @@ def match_columns(
     before: Mapping[str, int] | None,
     highest: int,
     wanted: frozenset[str] | None,
+    were: frozenset[int] | None = None,
 ) -> Match:
     """``names`` are the message's columns, ``known`` the stream's (both in the order of their numbers), ``before`` the
     numbers of the stream's columns and of those seen in messages (None: not known), ``highest`` the highest number that
     was there when the stream was last known to be as the destination has it (0: not known), ``wanted`` the selected
-    names (None: all that we may read). Raises :class:`Unsafe`."""
-    numbers = _numbers(names, now, before)
+    names (None: all that we may read), ``were`` the numbers of all columns that the table had in the message
+    before (None: not known). Raises :class:`Unsafe`."""
+    if were is None and before is not None and wanted is None and now is not None and _all_readable(now):
+        were = frozenset(before.values())  # every column that the table had, dropped ones too
+    numbers = _numbers(names, now, before, _possible(now, were, highest))
     if before is not None and numbers is not None:
         match = _followed(names, before, numbers)
     else:
@@ -65,26 +69,41 @@ def match_columns(
     return Match(former=match.former, added=frozenset(added), numbers=numbers)
 
 
-def _numbers(names: Sequence[str], now: TableNow | None, before: Mapping[str, int] | None) -> dict[str, int] | None:
+def _all_readable(now: TableNow) -> bool:
+    return all(a.dropped or a.readable for a in now.attributes)
+
+
+def _possible(now: TableNow | None, were: frozenset[int] | None, highest: int) -> frozenset[int]:
+    """The numbers that columns of a message can have: a column that the message before did not have is a new one, and
+    no new one has a number that was given out before."""
+    every = frozenset(a.number for a in now.attributes) if now is not None else frozenset[int]()
+    return every if were is None else frozenset(n for n in every if n in were or n > highest)
+
+
+def _numbers(
+    names: Sequence[str], now: TableNow | None, before: Mapping[str, int] | None, possible: frozenset[int]
+) -> dict[str, int] | None:
     """The catalogue may be ahead of the message: a name may have meant another column then. Raises when both the
     present and the remembered numbers would do and differ."""
     if now is None:
         return None
     present = {name: a.number for name in names if (a := now.named(name)) is not None}
     remembered = {**present, **{name: n for name, n in (before or {}).items() if name in names}}
-    found = _numbered(names, now, present)
-    if remembered == present:
-        return found
-    other = _numbered(names, now, remembered)
+    other = _numbered(names, now, remembered, possible)
+    if all(remembered[name] == number for name, number in present.items()):
+        return other  # no name has two meanings: what was seen in the log stands
+    found = _numbered(names, now, present, possible)
     if found is not None and other is not None and found != other:
         again = ", ".join(name for name in names if found[name] != other[name])
         raise Unsafe(f"column {again} was dropped and another added under its name")
     return found or other
 
 
-def _numbered(names: Sequence[str], now: TableNow, anchors: Mapping[str, int]) -> dict[str, int] | None:
-    taken = set(anchors.values())
-    free = [a.number for a in now.attributes if (a.dropped or a.name not in names) and a.number not in taken]
+def _numbered(
+    names: Sequence[str], now: TableNow, anchors: Mapping[str, int], possible: frozenset[int]
+) -> dict[str, int] | None:
+    open_numbers = possible - set(anchors.values())
+    free = [a.number for a in now.attributes if (a.dropped or a.name not in names) and a.number in open_numbers]
     try:
         return number_columns(names, anchors, free)
     except Unclear:

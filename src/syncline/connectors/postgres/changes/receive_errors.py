@@ -22,6 +22,8 @@ _OTHER_SLOT = re.compile(
     r"does not support the .*option|cannot be advanced|client sent proto_version"
 )
 _MISSING_PUBLICATION = re.compile(r"publication \"([^\"]*)\" does not exist")
+#: PostgreSQL up to 18 at least: a slot made while a table was being rewritten or truncated. It never passes.
+_UNREADABLE = re.compile(r"could not map file(number|node)")
 _NOT_ALLOWED = re.compile(
     r"must be superuser or replication role|permission denied to (start WAL sender|use replication)"
 )
@@ -79,6 +81,14 @@ def stream_error(error: psycopg.Error, slot: str) -> SynclineError:
             ErrorKind.CONFLICT,
             f"replication slot {slot} was invalidated by the server: {_line(error)}",
             hint=_AGAIN.format(slot=slot),
+            where=where,
+        )
+    if _UNREADABLE.search(text):
+        return SynclineError(
+            ErrorKind.CONFLICT,
+            f"the server cannot decode the log of replication slot {slot}, now or later: {_line(error)}",
+            hint="the slot was made while a table was being truncated or rewritten (a defect of PostgreSQL); drop it "
+            f"(SELECT pg_drop_replication_slot('{slot}')) and copy the streams again (syncline state reset, then sync)",
             where=where,
         )
     if found := _MISSING_PUBLICATION.search(text):
