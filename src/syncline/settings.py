@@ -214,7 +214,7 @@ def load_settings() -> Settings:
             ErrorKind.CONFIG, f"SYNCLINE_KEEP_RUNS is {keep!r}", hint="set it to a whole number above 0, or unset it"
         )
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SynclineError(
             ErrorKind.CONFIG,

@@ -9,15 +9,18 @@ import typer
 
 from syncline import __version__
 from syncline.cli import (
+    alerts,
     check,
     connectors,
     demo,
     discover,
+    doctor,
     init,
     jobs,
     lag,
     logs,
     quality,
+    quarantine,
     schema,
     secrets,
     server,
@@ -46,6 +49,7 @@ app.command("sync")(sync.sync)
 app.command("verify")(verify.verify)
 app.add_typer(state.app, name="state")
 app.add_typer(quality.app, name="quality")
+app.add_typer(quarantine.app, name="quarantine")
 app.command("lag")(lag.lag)
 app.command("forget")(lag.forget)
 app.add_typer(connectors.app, name="connectors")
@@ -54,6 +58,9 @@ app.add_typer(jobs.connections_app, name="connections")
 app.add_typer(jobs.app, name="jobs")
 app.command("logs")(logs.logs)
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(alerts.app, name="alerts")
+app.command("doctor")(doctor.doctor)
+app.command("diagnose")(doctor.diagnose)
 app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)
 

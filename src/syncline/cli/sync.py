@@ -22,6 +22,10 @@ def sync(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on applying the changes of the source's log until stopped (Ctrl-C).")
     ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Serve Prometheus metrics on this port of 127.0.0.1 while it runs."),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Print traces of defects.")] = False,
 ) -> None:
     """Run the connections of a file once: read what is new, commit it, say what was done. Or follow a log."""
@@ -30,21 +34,26 @@ def sync(
     from syncline.jobs.launcher import InProcessLauncher, Launcher, ProcessLauncher
     from syncline.service.project import load_project
     from syncline.service.sync import sync_connection
+    from syncline.service.telling import listening
     from syncline.settings import load_settings
 
     settings = load_settings()
-    chosen = load_project(file).only(connection)
+    project = load_project(file)
+    chosen = project.only(connection)
     if follow and len(chosen) > 1:
         raise typer.BadParameter("several connections cannot be followed by one command: choose one by --connection")
     # One connection runs in this process; several get a process each: what kills one leaves the others alone.
     launcher: Launcher = InProcessLauncher() if len(chosen) == 1 else ProcessLauncher()
     outcomes = []
-    for item in chosen:
-        with make_progress(item.name, quiet=as_json, debug=debug) as emit:
-            outcome = sync_connection(item, settings, launcher, emit, follow=follow, max_attempts=attempts)
-        outcomes.append(outcome)
-        if not as_json:
-            _report(outcome)
+    with listening(settings, project.alerts, file, metrics_port=metrics_port) as listener:
+        for item in chosen:
+            with make_progress(item.name, quiet=as_json, debug=debug) as emit:
+                outcome = sync_connection(
+                    item, settings, launcher, emit, follow=follow, max_attempts=attempts, listener=listener
+                )
+            outcomes.append(outcome)
+            if not as_json:
+                _report(outcome)
     if as_json:
         documents = [
             {"connection": o.connection, "sync_id": o.sync_id, "attempts": o.attempts, **o.result.to_json()}

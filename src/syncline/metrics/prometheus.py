@@ -96,9 +96,7 @@ class PrometheusMetrics:
         self._retained = Gauge(
             "syncline_retained_wal_bytes", "Log that the source keeps for us.", ("connection",), registry=registry
         )
-        self._spool = Gauge(
-            "syncline_spool_bytes", "Changes kept on our disk.", ("connection",), registry=registry
-        )
+        self._spool = Gauge("syncline_spool_bytes", "Changes kept on our disk.", ("connection",), registry=registry)
         self._schema = Counter(
             "syncline_schema_changes", "Schema changes seen.", ("connection", "change"), registry=registry
         )

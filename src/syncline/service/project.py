@@ -9,12 +9,16 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from syncline.alerts.config import AlertRules
 from syncline.core.errors import ErrorKind, SynclineError, nearest
+from syncline.engine.evolution.policy import Contract, SchemaPolicy, SchemaUpdates
 from syncline.engine.selection import StreamChoice
 from syncline.sdk.mapping import checked_blocks
 from syncline.sdk.metadata import MetadataColumns
 from syncline.sdk.reference import ConnectorReference
 from syncline.service.gates import gates_json, quality_of
+from syncline.service.server_keys import AfterBlock, ServerKeys
+from syncline.service.telling import AlertsBlock
 
 __all__ = ["Connection", "Project", "load_project", "mapper_blocks", "project_json_schema"]
 
@@ -57,13 +61,23 @@ class StreamBlock(_Model):
         return [value] if isinstance(value, str) else value
 
 
-class SyncBlock(_Model):
-    """How a connection is synced."""
+class SchemaChangesBlock(_Model):
+    """What is done when tables of the source change, see docs/schema-changes.md."""
+
+    policy: SchemaUpdates = Field(
+        default=SchemaUpdates.PROPAGATE_FULLY,
+        description="ignore, disable_connection, propagate_columns or propagate_fully",
+    )
+    contracts: dict[str, Contract] = Field(
+        default_factory=dict, description="column, stream.column or * -> evolve, freeze, quarantine or fail"
+    )
+    backfill: bool = Field(default=False, description="fill a new column in the rows that are there, after the run")
+
+
+class SyncBlock(ServerKeys):
+    """How a connection is synced, and when a server does it."""
 
     mode: str = Field(default="full_refresh", description="default mode of its streams")
-    schedule: str | None = Field(
-        default=None, description="cron expression, or continuous; used by the server, not by `sync`"
-    )
     cursor_field: str | None = Field(default=None, description="default cursor column")
     streams: tuple[StreamBlock, ...] | None = Field(default=None, description="streams to take (default: all)")
     concurrency: int = Field(default=2, ge=1, le=64, description="partitions read at once")
@@ -79,6 +93,15 @@ class SyncBlock(_Model):
     mappings: tuple[dict[str, Any], ...] | str = Field(
         default=(), description="what becomes of streams and columns on their way, or a JSON or YAML file that says it"
     )
+
+    schema_changes: SchemaChangesBlock = Field(
+        default_factory=SchemaChangesBlock, description="a policy, or policy, contracts and backfill"
+    )
+
+    @field_validator("schema_changes", mode="before")
+    @classmethod
+    def _policy_or_block(cls, value: Any) -> Any:
+        return {"policy": value} if isinstance(value, str) else value
 
     @field_validator("mappings", mode="before")
     @classmethod
@@ -123,6 +146,7 @@ class ProjectFile(_Model):
     destination: ConnectorBlock | None = None
     sync: SyncBlock | None = None
     security: SecurityBlock | None = None
+    alerts: AlertsBlock | None = Field(default=None, description="who is told when something needs a person")
     sources: dict[str, ConnectorBlock] = Field(default_factory=dict)
     destinations: dict[str, ConnectorBlock] = Field(default_factory=dict)
     connections: dict[str, ConnectionBlock] = Field(default_factory=dict)
@@ -164,6 +188,11 @@ class Connection(BaseModel):
             for s in self.sync.streams
         )
 
+    def evolution(self) -> SchemaPolicy:
+        """What is done when the source changes."""
+        block = self.sync.schema_changes
+        return SchemaPolicy(updates=block.policy, contracts=block.contracts, backfill=block.backfill)
+
     def default_choice(self) -> StreamChoice:
         sync = self.sync
         limits = sync.quarantine.model_dump() if sync.quarantine else None
@@ -177,19 +206,32 @@ class Project(BaseModel):
 
     path: Path
     connections: dict[str, Connection]
+    alerts: AlertsBlock | None = None
 
     def only(self, name: str | None) -> list[Connection]:
         """The named connection, or all of them; ``config`` error for an unknown name."""
         if name is None:
-            return list(self.connections.values())
+            return [_without_server(each) for each in self.connections.values()]
         if name in self.connections:
-            return [self.connections[name]]
+            return [_without_server(self.connections[name])]
         near = nearest(name, list(self.connections))
         raise SynclineError(
             ErrorKind.CONFIG,
             f"{self.path.name} has no connection {name!r}",
             hint=f"did you mean {near!r}?" if near else f"it has: {', '.join(self.connections)}",
         )
+
+
+def _without_server(connection: Connection) -> Connection:
+    """Raises ``config`` for keys that would change where data goes, and that only a server follows."""
+    sync = connection.sync
+    if sync.prefix or sync.namespace_definition != "destination":
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"connection {connection.name!r} has a prefix or namespace_definition, which only a server follows",
+            hint="set the destination's own keys (table_prefix, schema), or syncline apply",
+        )
+    return connection
 
 
 def load_project(path: Path) -> Project:
@@ -221,7 +263,7 @@ def load_project(path: Path) -> Project:
     except ValidationError as error:
         problems = "; ".join(_problem(item) for item in error.errors(include_url=False))
         raise SynclineError(ErrorKind.CONFIG, f"{path}: {problems}", hint="see docs/configuration.md") from None
-    return Project(path=path, connections=_connections(file, path))
+    return Project(path=path, connections=_connections(file, path), alerts=file.alerts)
 
 
 def project_json_schema() -> dict[str, Any]:
@@ -254,6 +296,9 @@ def _keys_at(place: tuple[Any, ...]) -> list[str]:
         "security": SecurityBlock,
         "encryption": EncryptionBlock,
         "quarantine": QuarantineBlock,
+        "after": AfterBlock,
+        "alerts": AlertsBlock,
+        "rules": AlertRules,
     }
     for part in reversed(place):
         if part in models:

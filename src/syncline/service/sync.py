@@ -6,13 +6,15 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName
-from syncline.engine.events import Log
+from syncline.engine.events import Event, Log
+from syncline.engine.listener import Listener, Run, RunEnd
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import new_sync_id, now
@@ -51,9 +53,11 @@ def sync_connection(
     until: int | None = None,
     max_attempts: int = MAX_ATTEMPTS,
     sleep: Callable[[float], None] = time.sleep,
+    listener: Listener | None = None,
 ) -> SyncOutcome:
     """Run one job: attempts until success, or an error that trying again cannot mend. With ``follow`` it applies the
     changes of the source's log until told to stop; ``until`` is the LSN at which it ends otherwise (None: now).
+    ``listener`` hears what ``emit`` hears, and how attempts end.
 
     Raises ``conflict`` when another process of this machine is syncing the connection. Other errors are in the
     result."""
@@ -81,16 +85,20 @@ def sync_connection(
                 metadata=connection.sync.metadata_columns,
                 completed=() if follow else tuple(finished),
                 deletes=connection.sync.deletes,
+                evolution=connection.evolution(),
                 follow=follow,
                 until=until,
             )
-            result = _launch(launcher, spec, folder, emit)
+            run = Run(connection=connection.name, sync_id=sync_id, attempt=attempt, started_at=started, follows=follow)
+            result = _launch(launcher, spec, folder, _heard_by(listener, run, emit))
             finished.update({s.stream: s for s in result.streams if s.status == "succeeded"})
             # Who follows a log waits for either end as long as it takes.
             policy = RetryPolicy(max_attempts=sys.maxsize if follow else max_attempts)
             delay = retry_delay(errors_of(result), attempt, policy)
             if follow and any(e.kind is ErrorKind.CONFLICT for e in errors_of(result)):
                 delay = None  # a newer run follows: to try again would take the log back from it
+            if listener is not None:
+                listener.ended(run, _end_of(result, finished.values(), started, final=delay is None))
             if delay is None:
                 break
             emit(Log(level="WARN", message=f"attempt {attempt} failed ({result.error}); trying again in {delay:.1f} s"))
@@ -99,6 +107,29 @@ def sync_connection(
     result = AttemptResult(streams=streams, seconds=(now() - started).total_seconds(), error=result.error)
     return SyncOutcome(
         connection=connection.name, sync_id=sync_id, attempts=attempt, result=result, journal=str(folder)
+    )
+
+
+def _heard_by(listener: Listener | None, run: Run, emit: EventSink) -> EventSink:
+    if listener is None:
+        return emit
+
+    def tell(event: Event) -> None:
+        emit(event)
+        listener.heard(run, event)
+
+    return tell
+
+
+def _end_of(result: AttemptResult, finished: Iterable[StreamResult], started: datetime, *, final: bool) -> RunEnd:
+    whole = {s.stream: s for s in (*finished, *result.streams)}.values()
+    return RunEnd(
+        status="succeeded" if result.succeeded else "failed",
+        final=final,
+        error=errors[0] if (errors := errors_of(result)) else None,
+        seconds=(now() - started).total_seconds(),
+        rows=sum(s.rows_written for s in whole),
+        bytes=sum(s.bytes_read for s in whole),
     )
 
 

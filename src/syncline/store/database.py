@@ -19,7 +19,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.store.errors import store_error
 from syncline.store.migrate import migrate
 
-__all__ = ["Database", "Transaction", "identities_changed", "open_database"]
+__all__ = ["Database", "Transaction", "identities_changed", "open_database", "store_url"]
 
 #: What :meth:`Database.read` and :meth:`Database.write` give and every repository takes first.
 Transaction: TypeAlias = Connection
@@ -87,7 +87,7 @@ def open_database(url: str, *, backups: Path | None = None) -> Database:
     ``url``: ``sqlite:///path``, or a Postgres URL with or without a driver's name. ``backups`` takes the copy of a
     SQLite file from before a migration (default: a folder beside it). Raises ``config`` for a URL that cannot be used
     and for a schema newer than this program, ``unreachable`` when there is no server."""
-    parsed = _parsed(url)
+    parsed = store_url(url)
     try:
         if parsed.get_backend_name() == "sqlite":
             path = Path(str(parsed.database))
@@ -100,7 +100,8 @@ def open_database(url: str, *, backups: Path | None = None) -> Database:
         raise store_error(error) from error
 
 
-def _parsed(url: str) -> URL:
+def store_url(url: str) -> URL:
+    """The URL with its driver's name. Raises ``config`` for one that cannot be a store's."""
     hint = "write sqlite:////path/to/syncline.db or postgresql://user:password@host:5432/database"
     try:
         parsed = make_url(url)

@@ -31,8 +31,8 @@ class Scene:
     known: list[Facts] | None = None
 
     def __post_init__(self) -> None:
-        known = None if self.known is None else lambda: self.known
-        self.watchman = Watchman(self.book, lambda _: self.rules, known, clock=lambda: self.now)  # type: ignore[arg-type]
+        known = None if self.known is None else lambda: self.known or []
+        self.watchman = Watchman(self.book, lambda _: self.rules, known, clock=lambda: self.now)
 
     def run(self, *, follows: bool = False) -> Run:
         return Run(connection="erp", sync_id="s", attempt=1, started_at=self.now, job=7, follows=follows)
@@ -193,7 +193,7 @@ def test_a_rule_that_is_switched_off_ends_its_alert() -> None:
     assert scene.told[1:] == [("failure", "resolved")]
 
 
-def test_a_book_that_fails_is_asked_again() -> None:
+def test_a_book_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene()
     real, broken = scene.book.write, [True]
 
@@ -202,7 +202,7 @@ def test_a_book_that_fails_is_asked_again() -> None:
             raise OSError("no store")
         real(*args)
 
-    scene.book.write = write  # type: ignore[method-assign]
+    monkeypatch.setattr(scene.book, "write", write)
     with pytest.raises(OSError, match="no store"):
         scene.end("failed", FAILURE)
     broken[0] = False
