@@ -155,6 +155,11 @@ class StagedView(Protocol):
         """Where people find the rows: a table's name, a folder."""
         ...
 
+    @property
+    def published(self) -> str:
+        """What stands behind FROM for the stream's visible table."""
+        ...
+
     def table(self, name: str) -> str:
         """What stands behind FROM for another visible table (``table`` or ``schema.table``)."""
         ...

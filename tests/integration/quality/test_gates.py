@@ -10,67 +10,12 @@ from typing import Any
 import duckdb
 import psycopg
 import pytest
-import yaml
-from tests.integration.command import Done, succeed, syncline
+from tests.integration.command import succeed, syncline
+from tests.integration.quality.pipe import Pipe
 
 from syncline.testing.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.slow
-
-ALL = "SELECT cid, email FROM dst.customers ORDER BY cid"
-
-
-class Pipe:
-    """A table in Postgres, a project that copies it, and eyes on both ends."""
-
-    def __init__(self, server: PostgresServer, database: str, folder: Path, kind: str) -> None:
-        self.folder, self.kind = folder, kind
-        self.file = folder / "p.yaml"
-        self._server, self._database = server, database
-        self.source("CREATE SCHEMA shop", "CREATE TABLE shop.customers (cid int PRIMARY KEY, email text, seen int)")
-        self.source("INSERT INTO shop.customers SELECT i, 'u' || i || '@x.org', i FROM generate_series(1, 5) i")
-
-    def source(self, *statements: str) -> None:
-        self._server.execute(*statements, dbname=self._database)
-
-    def project(self, gates: list[Any], **stream: Any) -> None:
-        p = self._server.params(self._database)
-        config = {
-            "host": p["host"],
-            "port": p["port"],
-            "username": p["user"],
-            "password": p["password"],
-            "database": self._database,
-        }
-        into: dict[str, Any] = {"type": "postgres", "config": {**config, "schema": "dst"}}
-        if self.kind == "duckdb":
-            into = {"type": "duckdb", "config": {"destination_path": str(self.folder / "w.duckdb"), "schema": "dst"}}
-        streams = [{"name": "customers", "gates": gates, **stream}]
-        data = {
-            "source": {"type": "postgres", "config": {**config, "schemas": ["shop"]}},
-            "destination": into,
-            "sync": {"streams": streams},
-        }
-        self.file.write_text(yaml.safe_dump(data))
-
-    def sync(self) -> Done:
-        return syncline("sync", self.file, "--json")
-
-    def rows(self, query: str = ALL, *, write: bool = False) -> list[tuple[Any, ...]]:
-        if self.kind == "duckdb":
-            with duckdb.connect(str(self.folder / "w.duckdb"), read_only=not write) as con:
-                return con.execute(query).fetchall()
-        with psycopg.connect(self._server.dsn(self._database), autocommit=True) as con:
-            done = con.execute(query)
-            return done.fetchall() if done.description else []
-
-    def quality(self) -> Any:
-        return succeed("quality", "show", self.file, "--json").json["p"][0]
-
-    def staged(self) -> str:
-        """The table that `quality show` names."""
-        place = self.quality()["blocked"]["place"].removeprefix("table ").partition(" in ")[0]
-        return str(place)
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -152,7 +97,7 @@ def test_somebody_may_want_it_all_the_same(pipe: Pipe) -> None:
 
 
 def test_an_increment_is_held_back_as_a_whole_and_published_later(pipe: Pipe) -> None:
-    stream = {"mode": "incremental", "cursor_field": "seen"}
+    stream: Any = {"mode": "incremental", "cursor_field": "seen"}
     pipe.project([{"range": {"column": "seen", "max": 100}}, {"unique": "email"}], **stream)
     assert pipe.sync().code == 0
     pipe.source("INSERT INTO shop.customers VALUES (7, 'u7@x.org', 7), (8, 'u8@x.org', 101)")

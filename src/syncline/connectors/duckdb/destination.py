@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC
+from datetime import UTC, datetime
 
 import duckdb
 
@@ -154,7 +154,7 @@ class DuckdbDestination:
                 column=column,
                 reason=reason,
                 record=json.loads(record),
-                at=at.astimezone(UTC).isoformat(),
+                at=datetime.fromisoformat(at).astimezone(UTC).isoformat(),
                 original=original or "",
             )
 

@@ -207,7 +207,8 @@ class Ledger:
         time, original."""
         return self._con.execute(
             f"""
-            SELECT id, generation, partition_id, sync_id, column_name, reason, record, quarantined_at, original
+            SELECT id, generation, partition_id, sync_id, column_name, reason, record,
+                   CAST(quarantined_at AS VARCHAR), original
             FROM {self.quarantine}
             WHERE {_MINE}
             ORDER BY quarantined_at, rowid

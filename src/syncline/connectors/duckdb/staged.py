@@ -46,17 +46,18 @@ def staged_view(
         # From here on the statements may be a user's.
         con.execute("SET enable_external_access = false")
         con.execute(f"USE {quote(place.table.schema)}")
-        yield DuckdbStagedView(con, str(relation), where, place.table.schema)
+        yield DuckdbStagedView(con, str(relation), where, place.table)
 
 
 class DuckdbStagedView:
     """See :class:`syncline.sdk.destination.StagedView`."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, relation: str, place: str, schema: str) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, relation: str, place: str, table: TableName) -> None:
         self.relation = relation
         self.place = place
+        self.published = str(table)
         self._con = con
-        self._schema = schema
+        self._schema = table.schema
 
     def table(self, name: str) -> str:
         schema, _, table = name.rpartition(".")
@@ -68,9 +69,11 @@ class DuckdbStagedView:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         try:
-            return self._con.execute(query).fetchall()
+            # By way of Arrow: DuckDB's own moments with a zone need a library that we do not have.
+            found = self._con.execute(query).to_arrow_table()
         except duckdb.Error as error:
             raise _not_understood(error) from error
+        return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
 
     def batches(self, fields: Sequence[Field]) -> Iterator[pa.RecordBatch]:
         schema = pa.schema([f.arrow() for f in fields])

@@ -10,7 +10,7 @@ appear.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -19,6 +19,7 @@ from syncline.connectors.files.config import FilesDestinationConfig, S3Destinati
 from syncline.connectors.files.folders import FolderSplit, ensure_partitionable
 from syncline.connectors.files.layout import NAMESPACE_HINT, owned_token, owner, stream_folder_format, stream_prefix
 from syncline.connectors.files.lifecycle import apply_lifecycle
+from syncline.connectors.files.quarantine import entries_of, without
 from syncline.connectors.files.types import file_type
 from syncline.connectors.files.widening import fits
 from syncline.connectors.files.writer import FilesWriter
@@ -34,6 +35,7 @@ from syncline.sdk.files.manifest import EntryKind, FileKind, LogEntry, Manifest,
 from syncline.sdk.files.s3 import S3Store
 from syncline.sdk.files.store import ObjectStore, PendingUpload
 from syncline.sdk.findings import Finding
+from syncline.sdk.quarantine import QuarantineEntry
 
 __all__ = ["FilesDestination", "LiveFiles"]
 
@@ -174,6 +176,25 @@ class FilesDestination:
         if publish:
             self._settle(known)
             known.log.prune(above=_LOG_ENTRIES)
+
+    def quarantine(self, connection: str, stream: StreamName) -> Iterator[QuarantineEntry]:
+        for file in self._quarantine_files(connection, stream):
+            yield from entries_of(self._store.get(file.key) or b"")
+
+    def forget_quarantined(self, connection: str, stream: StreamName, ids: Sequence[str]) -> int:
+        gone = set(ids)
+        found = 0
+        for file in self._quarantine_files(connection, stream):
+            data = self._store.get(file.key) or b""
+            left, count = without(data, gone)
+            if count:
+                self._store.put(file.key, left)
+                found += count
+        return found
+
+    def _quarantine_files(self, connection: str, stream: StreamName) -> list[ManifestFile]:
+        manifest = read_manifest(self._store, connection, stream)
+        return [] if manifest is None else [f for f in manifest.live if f.kind is FileKind.QUARANTINE]
 
     def close(self) -> None:
         self._store.close()

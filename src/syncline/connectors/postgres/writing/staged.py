@@ -61,6 +61,7 @@ class PostgresStagedView:
     def __init__(self, session: Session, relation: str, place: str, table: TableName) -> None:
         self.relation = relation
         self.place = place
+        self.published = table.sql.as_string(session)
         self._session = session
         self._table = table
 
