@@ -65,6 +65,7 @@ HOMES = {
     "prometheus_client": ("metrics",),
     "pymysql": ("connectors.mysql",),
     "psycopg": ("connectors.postgres", "verify"),
+    "pyiceberg": ("connectors.iceberg", "verify"),
     "ray": ("engine.executors.ray",),
     "rich": ("cli",),
     "sqlalchemy": ("store",),

@@ -13,10 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["RELEASED", "main"]
+__all__ = ["RELEASED", "SERVERS", "main"]
 
 RELEASED = b"released"
 """What an owner writes before closing the pipe when it has stopped the server itself."""
+
+SERVERS = (("postmaster.pid", "postgres"), ("mariadb.pid", "mariadbd"))
+"""The file in DATA_DIR that holds the server's pid, and what its program is called."""
 
 _GRACE_SECONDS = 10.0
 
@@ -27,22 +30,23 @@ def main(arguments: list[str]) -> int:
     remove_dir = Path(arguments[1]) if len(arguments) > 1 else None
     if sys.stdin.buffer.read().endswith(RELEASED):
         return 0
-    _stop_postmaster(data_dir)
+    for pid_file, name in SERVERS:
+        _stop_server(data_dir, pid_file, name)
     if remove_dir is not None:
         _remove(remove_dir)
     return 0
 
 
-def _stop_postmaster(data_dir: Path) -> None:
+def _stop_server(data_dir: Path, pid_file: str, name: str) -> None:
     try:
-        pid = int((data_dir / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0])
+        pid = int((data_dir / pid_file).read_text(encoding="ascii").split("\n", 1)[0])
     except (OSError, ValueError):
         return  # not running
     command = Path(f"/proc/{pid}/comm")
-    if command.exists() and "postgres" not in command.read_text(encoding="ascii", errors="replace"):
+    if command.exists() and name not in command.read_text(encoding="ascii", errors="replace"):
         return  # the file is stale and the number belongs to somebody else by now
     deadline = time.monotonic() + _GRACE_SECONDS
-    number = signal.SIGQUIT  # Postgres calls this "immediate": no flush, recovery at the next start
+    number = signal.SIGQUIT  # Postgres calls this "immediate": no flush, recovery at the next start; MariaDB just ends
     while True:
         try:
             os.kill(pid, number)
