@@ -30,6 +30,7 @@ PRELOAD = (
     "syncline.connectors.postgres.reading.source",
     "syncline.connectors.postgres.writing.destination",
     "syncline.connectors.files.destination",
+    "syncline.connectors.delta.destination",
     "duckdb",
 )
 

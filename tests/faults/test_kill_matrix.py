@@ -17,6 +17,8 @@ import psycopg
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 from tests.faults.kill_matrix import COLUMNS, PRELOAD, Row, Scenario, Source, Tally, Target
 
 from syncline.core.failpoints import PLAN_STEPS
@@ -43,12 +45,20 @@ MODES = {
         "incremental_append",
         "incremental_deduped_history",
     ),
+    "delta": (
+        "full_refresh_overwrite",
+        "full_refresh_append",
+        "full_refresh_overwrite_deduped",
+        "incremental_append",
+        "incremental_deduped_history",
+    ),
     "local": ("full_refresh_overwrite", "full_refresh_append", "incremental_append"),
     "s3": ("full_refresh_overwrite", "full_refresh_append", "incremental_append"),
 }
 CASES = [(d, m, "keyed") for d, modes in MODES.items() for m in modes]
 CASES += [("postgres", "full_refresh_overwrite", "keyless"), ("duckdb", "incremental_append", "keyless")]
 CASES += [("local", "full_refresh_append", "keyless"), ("s3", "full_refresh_overwrite", "keyless")]
+CASES += [("delta", "incremental_append", "keyless"), ("delta in s3", "incremental_deduped_history", "keyed")]
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +111,8 @@ def _target(
         return _postgres(postgres_server)
     if destination == "duckdb":
         return _duckdb(tmp_path / "warehouse.duckdb")
+    if destination == "delta":
+        return _delta({"path": str(tmp_path / "lake")}, str(tmp_path / "lake"), None)
     if destination == "local":
         return _files("local", {"path": str(tmp_path / "lake")}, pafs.LocalFileSystem(), str(tmp_path / "lake"))
     server: S3Server = request.getfixturevalue("s3_server")
@@ -113,6 +125,15 @@ def _target(
         "secret_access_key": server.credentials.secret_access_key,
         "path_prefix": "lake/",
     }
+    if destination == "delta in s3":
+        options = {
+            "AWS_ENDPOINT_URL": server.endpoint_url,
+            "AWS_ACCESS_KEY_ID": server.credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": server.credentials.secret_access_key,
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+        return _delta(config, f"s3://{bucket}/lake", options)
     files = pafs.S3FileSystem(
         endpoint_override=server.endpoint_url,
         access_key=server.credentials.access_key_id,
@@ -157,6 +178,19 @@ def _duckdb(path: Path) -> Target:
             return [(row[:-1], row[-1]) for row in connection.execute(query).fetchall()]
 
     return Target(name="duckdb", type="duckdb", config={"path": str(path)}, read=read)
+
+
+def _delta(config: dict[str, Any], root: str, options: dict[str, str] | None) -> Target:
+    def read(table: str) -> Iterable[tuple[Row, int]]:
+        try:
+            found = DeltaTable(f"{root}/{table}", storage_options=options)
+        except TableNotFoundError:
+            return []
+        rows = found.to_pyarrow_table(columns=[*COLUMNS, "_syncline_generation"]).to_pylist()
+        return [(tuple(r[c] for c in COLUMNS), r["_syncline_generation"]) for r in rows]
+
+    small = {"checkpoint_interval": 5, "maintenance": {"compact_files": 3, "expire_after": 0}}
+    return Target(name="delta", type="delta", config={**config, **small}, read=read)
 
 
 def _files(kind: str, config: dict[str, Any], files: pafs.FileSystem, root: str) -> Target:

@@ -9,6 +9,7 @@ import json
 import math
 import uuid
 from dataclasses import dataclass, replace
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from psycopg import sql
 from tests.integration.command import postgres, project, succeed
 
@@ -456,17 +458,40 @@ def test_files(case: Case, tmp_path: Path, form: str, mode: str) -> None:
     for part in range(times):
         mine = rows[part * len(rows) // times : (part + 1) * len(rows) // times]
         assert_rows(case, form, {int(row["id"]): row for row in mine}, len(mine))
-    records = [
+    assert_quarantine(case, form, _set_aside(lake))
+
+
+@pytest.mark.parametrize("mode", ["full_refresh_overwrite", "incremental_deduped_history"])
+def test_delta(case: Case, tmp_path: Path, mode: str) -> None:
+    """delta-rs reads it. What Parquet cannot hold Delta cannot either; times of day are text there. The column of type
+    text has a space in its name, which Delta refuses."""
+    case = case.without("text")
+    lake = tmp_path / "lake"
+    run(case, tmp_path, {"type": "delta", "config": {"path": str(lake)}}, mode, len(case.aside("Parquet")))
+    table = pa.table(DeltaTable(lake / "matrix").to_pyarrow_table())
+    for name in [n for n, kind in case.columns.items() if kind == "time without time zone"]:
+        assert pa.types.is_string(table.schema.field(name).type)
+        times = pa.array([t and time.fromisoformat(t) for t in table[name].to_pylist()], pa.time64("us"))
+        table = table.set_column(table.schema.get_field_index(name), name, times)
+    rows = _plain(table)
+    assert_rows(case, "Parquet", {int(row["id"]): row for row in rows}, len(rows))
+    assert_quarantine(case, "Parquet", _set_aside(lake))
+
+
+def _set_aside(lake: Path) -> list[tuple[str, str, dict[str, str | None]]]:
+    return [
         (line["column_name"], line["reason"], line["record"])
         for path in (lake / "_syncline").rglob("quarantine/*.jsonl")
         for line in map(json.loads, path.read_text(encoding="utf-8").splitlines())
     ]
-    assert_quarantine(case, form, records)
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
+    return _plain(pq.read_table(path))
+
+
+def _plain(table: pa.Table) -> list[dict[str, Any]]:
     """Dates and times as the integers inside: Python's own end at year 9999."""
-    table = pq.read_table(path)
     for at, field in enumerate(table.schema):
         if pa.types.is_temporal(field.type):
             whole = pa.int32() if pa.types.is_date32(field.type) else pa.int64()

@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
+from syncline.connectors.delta.types import storage_type as delta_storage
+from syncline.connectors.delta.types import type_name as delta_name
+from syncline.connectors.delta.types import type_note as delta_note
 from syncline.connectors.duckdb.types import column_type as duckdb_type
 from syncline.connectors.duckdb.types import type_note as duckdb_note
 from syncline.connectors.files.config import FormatType
@@ -54,15 +58,26 @@ def matrix_page() -> str:
         "(`text`), and `xml` where the server has no libxml (`text`). A type of an extension or a user that does not",
         "exist at the destination becomes `text`, and `check` says so. A domain travels as its base type.",
         "",
-        "| Postgres source | carrier | Parquet | CSV, JSON lines | DuckDB | remark |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| Postgres source | carrier | Parquet | CSV, JSON lines | DuckDB | Delta Lake | remark |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, field in source_fields():
         parquet = arrow_type_to_text(file_type(field.type, "Parquet"))
         texts = {arrow_type_to_text(file_type(field.type, f)) for f in ("CSV", "JSONL")}
         notes = [remarks.get(name, ""), duckdb_note(field)]
         notes += [f"{f}: {note}" for f in _FORMATS if (note := type_note(field.type, f))]
+        notes += [f"Delta: {note}" if "Delta" not in note else note for note in [delta_note(field.type)] if note]
         remark = "; ".join(dict.fromkeys(n for n in notes if n)).replace("|", "\\|")
-        cells = [name, arrow_type_to_text(field.type), parquet, " / ".join(sorted(texts)), duckdb_type(field), remark]
+        carrier, text, duck = arrow_type_to_text(field.type), " / ".join(sorted(texts)), duckdb_type(field)
+        cells = [name, carrier, parquet, text, duck, _delta_type(field.type), remark]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _delta_type(kind: pa.DataType) -> str:
+    """As people write it: ``array<integer>``."""
+
+    def shown(name: Any) -> str:
+        return name if isinstance(name, str) else f"array<{shown(name['elementType'])}>"
+
+    return shown(delta_name(delta_storage(kind)))

@@ -219,6 +219,10 @@ def _open_destination(
         from syncline.verify.files_ends import open_files_destination
 
         return open_files_destination(config, target, scope, work_dir)
+    if name == "delta":
+        from syncline.verify.tables_ends import open_delta_destination
+
+        return open_delta_destination(config, target, scope, work_dir)
     raise _unknown("destination", name)
 
 
@@ -226,7 +230,7 @@ def _unknown(role: str, name: str) -> SynclineError:
     return SynclineError(
         ErrorKind.CONFIG,
         f"verify cannot read {role} {name!r}",
-        hint="it reads Postgres and files as sources; Postgres, DuckDB, local and s3 as destinations",
+        hint="it reads Postgres and files as sources; Postgres, DuckDB, local, s3, delta and iceberg as destinations",
     )
 
 
