@@ -194,7 +194,7 @@ class Scenario:
         self._runs = [each for each in self._runs if each.alive] + [run]
         return run
 
-    def complete(self, seconds: float = 180, *, environment: Mapping[str, str] | None = None) -> None:
+    def complete(self, seconds: float = 600, *, environment: Mapping[str, str] | None = None) -> None:
         """Run to the end of the log, undisturbed; it must succeed."""
         run = self.begin(follow=False, environment=environment)
         if not self.ended_well(run, run.wait(seconds)):

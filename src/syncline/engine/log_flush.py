@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,9 @@ __all__ = ["Flush"]
 
 #: A flush that waits for more (destinations that like few commits) ends at this size at the latest.
 _FLUSH_BYTES = 64 << 20
+#: Who is so far behind gathers for so long before a commit: a log of small pieces (each streamed transaction is one)
+#: would otherwise cost a commit for each of them.
+_BEHIND_SECONDS, _GATHER_SECONDS = 1.0, 0.5
 
 
 class Flush:
@@ -50,9 +54,11 @@ class Flush:
         self._counts: dict[StreamName, list[int]] = {}
 
     def run(self, first: ChangeSlice, *, keep_going: bool, abort: threading.Event) -> None:
-        """Apply ``first`` and what belongs to its last transaction; with ``keep_going`` also what else is there now.
-        Nothing is visible afterwards: the caller commits, or rolls back when this raises."""
+        """Apply ``first`` and what belongs to its last transaction; with ``keep_going``, or for a while when that was
+        committed long ago, also what else is there now. Nothing is visible afterwards: the caller commits, or rolls
+        back when this raises."""
         part, size = first, 0
+        began = time.monotonic()
         while True:
             part = part if self._until is None else _before(part, self._until)
             size += self._apply(part)
@@ -60,10 +66,14 @@ class Flush:
                 part = self._rest(abort)
                 continue
             self.position = part.position
-            following = self._reader.read(0.0) if keep_going and size < _FLUSH_BYTES else None
+            more = keep_going or (self._is_behind() and time.monotonic() - began < _GATHER_SECONDS)
+            following = self._reader.read(0.0) if more and size < _FLUSH_BYTES else None
             if following is None:
                 return
             part = following
+
+    def _is_behind(self) -> bool:
+        return self.committed_at is not None and time.time() - self.committed_at / 1e6 > _BEHIND_SECONDS
 
     def count(self) -> None:
         """The commit stands: add to the streams' counts."""
