@@ -6,16 +6,18 @@ one signs in, and what a failure looks like.
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from syncline import __version__
 from syncline.api.errors import ErrorStyle, install_error_handlers
-from syncline.api.routes import RouteIndex, flat
+from syncline.api.routes import RouteIndex, Routes
 
 __all__ = ["make_api"]
 
@@ -52,38 +54,46 @@ def make_api(
     description: str,
     style: ErrorStyle,
     failure: type[BaseModel],
-    routers: tuple[APIRouter, ...],
-    hidden: tuple[APIRouter, ...] = (),
+    routes: tuple[Routes, ...],
+    hidden: tuple[Routes, ...] = (),
 ) -> FastAPI:
-    """An application that answers failures in ``style`` (documented as ``failure``). The ``hidden`` routers answer too,
+    """An application that answers failures in ``style`` (documented as ``failure``). The ``hidden`` routes answer too,
     and are documented elsewhere. The document is made when it is first asked for."""
-    documented = flat(routers)
     api = FastAPI(
         title=title,
         description=description,
         version=__version__,
         docs_url=None,  # the viewers would be loaded from other people's servers
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,  # the framework's would be made while everybody else waits
         redirect_slashes=False,
-        # One document for all places where the application is mounted: the client knows where it got it.
-        root_path_in_servers=False,
     )
-    api.router.routes.append(RouteIndex([*documented, *flat(hidden)]))
+    lock = threading.Lock()
+    made: list[bytes] = []
+
+    own = Routes()
+
+    @own.get("/openapi.json")
+    def document() -> Response:
+        with lock:
+            if not made:
+                made.append(json.dumps(_document(title, description, failure, routes)).encode())
+        return Response(made[0], media_type="application/json")
+
+    api.router.routes.append(RouteIndex([own, *routes, *hidden]))
     install_error_handlers(api, style)
-
-    def document() -> dict[str, Any]:
-        if api.openapi_schema is None:
-            made = get_openapi(title=title, version=__version__, description=description, routes=documented)
-            made["servers"] = [{"url": "./"}]
-            made.setdefault("components", {})["securitySchemes"] = dict(SCHEMES)
-            made["security"] = [{name: []} for name in SCHEMES] + [{}]
-            _add_failures(made, failure)
-            api.openapi_schema = made
-        return api.openapi_schema
-
-    api.openapi = document  # type: ignore[method-assign]
     return api
+
+
+def _document(title: str, description: str, failure: type[BaseModel], routes: tuple[Routes, ...]) -> dict[str, Any]:
+    documented = [each.documented() for one in routes for each in one.declared]
+    made = get_openapi(title=title, version=__version__, description=description, routes=documented)
+    # One document for all places where the application is mounted: the client knows where it got it.
+    made["servers"] = [{"url": "./"}]
+    made.setdefault("components", {})["securitySchemes"] = dict(SCHEMES)
+    made["security"] = [{name: []} for name in SCHEMES] + [{}]
+    _add_failures(made, failure)
+    return made
 
 
 def _add_failures(document: dict[str, Any], failure: type[BaseModel]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import anyio
-from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 from syncline import __version__
 from syncline.api.context import ControlOf
 from syncline.api.errors import ApiError
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import WireModel
 from syncline.service import workspaces
 from syncline.service.callers import SYSTEM
 from syncline.service.control import Control
@@ -18,9 +18,9 @@ from syncline.store.paging import Page
 
 __all__ = ["config_health_router", "health_router", "public_health_router"]
 
-public_health_router = APIRouter(tags=["Health"])
-config_health_router = APIRouter(route_class=WireRoute, tags=["Health"])
-health_router = APIRouter(route_class=WireRoute, tags=["Health"])
+public_health_router = Routes(tags=["Health"])
+config_health_router = Routes(tags=["Health"])
+health_router = Routes(tags=["Health"])
 
 
 @public_health_router.head("/health", include_in_schema=False, response_class=PlainTextResponse)
@@ -30,9 +30,9 @@ health_router = APIRouter(route_class=WireRoute, tags=["Health"])
     response_class=PlainTextResponse,
     openapi_extra={"security": []},
 )
-async def public_health() -> str:
+async def public_health() -> PlainTextResponse:
     """What Airbyte says."""
-    return "Successful operation"
+    return PlainTextResponse("Successful operation")
 
 
 class Available(WireModel):
@@ -53,8 +53,8 @@ class Live(WireModel):
     version: str = __version__
 
 
-@health_router.api_route("/health", methods=["GET", "HEAD"])
-@health_router.api_route("/health/live", methods=["GET", "HEAD"])
+@health_router.at("/health", "GET", "HEAD")
+@health_router.at("/health/live", "GET", "HEAD")
 async def live() -> Live:
     """The process answers. Restart it when this fails."""
     return Live()
@@ -64,7 +64,7 @@ async def live() -> Live:
 READY_WITHIN = 3.0
 
 
-@health_router.api_route("/health/ready", methods=["GET", "HEAD"])
+@health_router.at("/health/ready", "GET", "HEAD")
 async def ready(control: ControlOf) -> Live:
     """The store answers too; 503 when it does not. Send no requests here while this fails."""
     try:

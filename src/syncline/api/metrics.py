@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from syncline.api.context import CallerOf, ControlOf
+from syncline.api.routes import Routes
 from syncline.service import metrics
 
 __all__ = ["metrics_router"]
 
-metrics_router = APIRouter(tags=["Metrics"])
+metrics_router = Routes(tags=["Metrics"])
 
 
 @metrics_router.get("/metrics", response_class=Response)

@@ -13,19 +13,20 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from syncline.api.context import ControlOf, address_of, refused_login
 from syncline.api.errors import ApiError
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import WireModel
 from syncline.core.errors import SynclineError
 from syncline.service import auth
 
 __all__ = ["AccessToken", "token_router"]
 
-token_router = APIRouter(route_class=WireRoute, tags=["Applications"])
+token_router = Routes(tags=["Applications"])
 
 
 class AccessToken(WireModel):

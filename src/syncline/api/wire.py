@@ -35,7 +35,12 @@ _LARGEST = 2**63 - 1
 class WireModel(BaseModel):
     """Base of everything that goes over the wire."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", serialize_by_alias=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        serialize_by_alias=True,
+    )
 
 
 class WireRoute(APIRoute):
@@ -46,7 +51,7 @@ class WireRoute(APIRoute):
     validated once more."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, _answering(endpoint, options.get("status_code") or 200), **options)
+        super().__init__(path, _answering(endpoint, options.get("status_code") or 200), response_model=None, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -10,6 +10,7 @@ import typer
 from syncline import __version__
 from syncline.cli import (
     alerts,
+    apply,
     check,
     connectors,
     demo,
@@ -57,6 +58,8 @@ app.command("server")(server.server)
 app.add_typer(jobs.connections_app, name="connections")
 app.add_typer(jobs.app, name="jobs")
 app.command("logs")(logs.logs)
+app.command("apply")(apply.apply)
+app.command("export")(apply.export)
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(alerts.app, name="alerts")
 app.command("doctor")(doctor.doctor)

@@ -42,6 +42,7 @@ __all__ = [
     "prepared",
     "remove",
     "replace",
+    "stored_secrets",
     "tried",
     "untried",
     "update",
@@ -201,6 +202,12 @@ def clear_configuration(control: Control, actor: Actor) -> dict[str, Any]:
     """The configuration with its secrets. Only for handing it to a process that opens the connector."""
     with control.database.read() as transaction:
         return fill(actor.configuration, _opened(control, transaction, actor))
+
+
+def stored_secrets(control: Control, actor: Actor) -> dict[str, Any]:
+    """Its secrets in clear, by their place: to compare them, or to keep them where a mask stands."""
+    with control.database.read() as transaction:
+        return _opened(control, transaction, actor)
 
 
 def untried(control: Control, caller: Caller, role: ActorRole, new: NewActor) -> tuple[Definition, dict[str, Any]]:

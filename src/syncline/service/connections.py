@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from syncline.engine.evolution.policy import Contract
 from syncline.jobs.schedule import next_due
 from syncline.sdk.interpolation import literal
+from syncline.sdk.mapping import checked_blocks
 from syncline.sdk.reference import check_config
 from syncline.service import airbyte_config, audit, definitions, probes
 from syncline.service.callers import Caller, Role
@@ -35,7 +37,17 @@ from syncline.store.values import (
     Tag,
 )
 
-__all__ = ["ConnectionChange", "NewConnection", "create", "delete", "found", "get", "list_connections", "update"]
+__all__ = [
+    "ConnectionChange",
+    "NewConnection",
+    "check_options",
+    "create",
+    "delete",
+    "found",
+    "get",
+    "list_connections",
+    "update",
+]
 
 _ENDINGS = ("success", "failure", "any")
 _UNITS = ("minutes", "hours", "days", "weeks", "months")
@@ -243,7 +255,7 @@ def _check(
         if value not in known:
             raise invalid(field, f"{value!r} is not known", hint=f"known: {', '.join(known)}")
     _check_schedule(transaction, connection)
-    _check_options(connection.options)
+    check_options(connection.options)
     definition = definitions.within(transaction, caller, "destination", destination.definition_id)
     config = airbyte_config.connector_config(definition, destination.configuration)
     check_config(definitions.connector_of(definition), literal(placed(definition, config, connection)), "destination")
@@ -308,12 +320,19 @@ def _waits_for(transaction: Transaction, parent: StoredConnection, wanted: UUID,
     return any(each is not None and _waits_for(transaction, each, wanted, depth=depth + 1) for each in above)
 
 
-def _check_options(options: ConnectionOptions) -> None:
+def check_options(options: ConnectionOptions) -> None:
+    """Raises ``config`` for what cannot be run."""
     if options.mode not in MODES + SHORT_MODES:
         raise invalid("options.mode", f"{options.mode!r} is not known", hint=f"known: {', '.join(MODES + SHORT_MODES)}")
     if options.cursor_field is not None:
         checked_name("options.cursorField", options.cursor_field)
     checked_number("options.concurrency", options.concurrency, least=1, most=64)
+    checked_json("options.mappings", list(options.mappings))
+    checked_blocks(options.mappings)
+    for column, word in options.contracts.items():
+        checked_name("options.contracts", column)
+        if word not in set(Contract):
+            raise invalid("options.contracts", f"{word!r} is not known", hint=f"known: {', '.join(Contract)}")
     checked_number("options.priority", options.priority, least=-1000, most=1000)
     checked_number("options.maxAttempts", options.max_attempts, least=1, most=100)
     for field, value, known in (

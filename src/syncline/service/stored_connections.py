@@ -7,7 +7,9 @@ from dataclasses import replace
 from uuid import UUID
 
 from syncline.core.errors import ErrorKind, SynclineError
+from syncline.engine.evolution.policy import Contract, SchemaUpdates
 from syncline.sdk.interpolation import literal
+from syncline.sdk.mapping import checked_blocks
 from syncline.sdk.metadata import MetadataColumns
 from syncline.sdk.reference import ConnectorReference
 from syncline.service import actors, airbyte_config, definitions
@@ -16,7 +18,7 @@ from syncline.service.changes import UNSET, Unset
 from syncline.service.control import Control
 from syncline.service.definitions import connector_of
 from syncline.service.errors import NotFoundError
-from syncline.service.project import Connection, StreamBlock, SyncBlock
+from syncline.service.project import Connection, SchemaChangesBlock, StreamBlock, SyncBlock, mapper_blocks
 from syncline.service.stream_configs import checked_streams, placed, stream_block
 from syncline.store import actors as actor_rows
 from syncline.store import connections
@@ -59,11 +61,17 @@ def _connection(control: Control, stored: StoredConnection, source: Actor, desti
     given = actors.clear_configuration(control, destination)
     options = stored.options
     soft = "soft" in (options.deletes, airbyte_config.deletions(writes, given))
-    blocks = None if stored.streams is None else tuple(StreamBlock(**stream_block(s)) for s in stored.streams)
+    judged = options.quality.get("streams", {})
+    blocks = None
+    if stored.streams is not None:
+        written = (stream_block(each) for each in stored.streams)
+        blocks = tuple(StreamBlock(**block, **judged.get(block["name"], {})) for block in written)
     return Connection(
         name=stored.key,
         source=ConnectorReference(
-            type=connector_of(reads).name, config=literal(airbyte_config.connector_config(reads, taken))
+            type=connector_of(reads).name,
+            config=literal(airbyte_config.connector_config(reads, taken)),
+            mappings=(*checked_blocks(options.mappings), *mapper_blocks(blocks or ())),
         ),
         destination=ConnectorReference(
             type=connector_of(writes).name,
@@ -76,5 +84,11 @@ def _connection(control: Control, stored: StoredConnection, source: Actor, desti
             concurrency=options.concurrency,
             deletes="soft" if soft else "hard",
             metadata_columns=MetadataColumns(options.metadata_columns),
+            gates=tuple(options.quality.get("gates", ())),
+            quarantine=options.quality.get("quarantine"),
+            schema_changes=SchemaChangesBlock(
+                policy=SchemaUpdates(stored.non_breaking_updates),
+                contracts={name: Contract(word) for name, word in options.contracts.items()},
+            ),
         ),
     )

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from syncline.store import tables
 
-__all__ = ["add", "find", "lock"]
+__all__ = ["add", "find", "lock", "put"]
 
 _V = tables.server_values
 
@@ -22,6 +22,12 @@ def find(transaction: Connection, name: str) -> Any:
 def add(transaction: Connection, name: str, value: Any) -> None:
     """A new value. Raises ``conflict`` (at the transaction's end) when another process was first."""
     transaction.execute(_V.insert().values(name=name, value=value))
+
+
+def put(transaction: Connection, name: str, value: Any) -> None:
+    """The value from now on, whether there was one or not."""
+    if transaction.execute(_V.update().where(_V.c.name == name).values(value=value)).rowcount == 0:
+        add(transaction, name, value)
 
 
 def lock(transaction: Connection) -> None:

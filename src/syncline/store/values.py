@@ -197,7 +197,9 @@ class StreamConfig:
 @dataclass(frozen=True, kw_only=True)
 class ConnectionOptions:
     """What Airbyte has no word for. ``mode`` and ``cursor_field`` are the default of streams that name none;
-    ``priority``: higher ones leave the queue first; ``timeout_seconds`` ends a whole job (None: never),
+    ``mappings`` is what becomes of streams and columns on their way, ``contracts`` (column -> word) what is done when
+    one changes, ``quality`` the gates and limits of the quarantine (``gates``, ``quarantine``, and ``streams`` with both
+    by name). ``priority``: higher ones leave the queue first; ``timeout_seconds`` ends a whole job (None: never),
     ``no_progress_seconds`` an attempt that does nothing."""
 
     mode: str = "full_refresh_overwrite"
@@ -209,13 +211,16 @@ class ConnectionOptions:
     timeout_seconds: float | None = None
     no_progress_seconds: float = 600.0
     max_attempts: int = 3
+    mappings: tuple[Mapping[str, Any], ...] = ()
+    contracts: Mapping[str, str] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if value is not None}
+        return {key: value for key, value in vars(self).items() if value is not None and value not in ((), {})}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ConnectionOptions:
-        return cls(**data)
+        return cls(**{**data, "mappings": tuple(data.get("mappings", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)

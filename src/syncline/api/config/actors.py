@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from syncline.api.config.models import (
@@ -35,7 +35,7 @@ from syncline.api.config.models import (
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.job_answers import failure_reason
 from syncline.api.looking import LONG_WAIT, Looking, about_caller
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.core.errors import SynclineError
 from syncline.sdk.connector import Role
 from syncline.service import actors, catalogs, probes
@@ -48,7 +48,7 @@ from syncline.store.values import Actor
 
 __all__ = ["config_actors_router", "destination_read", "source_read", "synchronous_job"]
 
-config_actors_router = APIRouter(route_class=WireRoute)
+config_actors_router = Routes()
 _route = config_actors_router
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from syncline.api.config.models import (
     ConfigConnectionCreate,
@@ -19,7 +19,7 @@ from syncline.api.config.models import (
 from syncline.api.config.spelling import NAMESPACES, SCHEMA_UPDATES, translated
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.errors import ApiError
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.service import catalogs, connections
 from syncline.service.callers import Caller
 from syncline.service.changes import UNSET
@@ -30,7 +30,7 @@ from syncline.store.values import Schedule, StoredConnection, StreamConfig
 
 __all__ = ["changed", "config_connections_router", "connection_read"]
 
-config_connections_router = APIRouter(route_class=WireRoute, tags=["Connections"])
+config_connections_router = Routes(tags=["Connections"])
 
 
 def connection_read(control: Control, caller: Caller, connection: StoredConnection) -> ConnectionRead:

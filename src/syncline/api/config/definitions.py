@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from uuid import UUID
 
-from fastapi import APIRouter
-
 from syncline.api.config.actors import synchronous_job
 from syncline.api.config.models import (
     DestinationDefinitionIdBody,
@@ -20,13 +18,13 @@ from syncline.api.config.models import (
     WorkspaceBody,
 )
 from syncline.api.context import CallerOf, ControlOf
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.service import definitions
 from syncline.service.definitions import Definition
 
 __all__ = ["config_definitions_router"]
 
-config_definitions_router = APIRouter(route_class=WireRoute, tags=["Definitions"])
+config_definitions_router = Routes(tags=["Definitions"])
 _route = config_definitions_router
 
 #: In the config API's words: what a destination may be asked for.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from syncline.api.config.models import (
     ConnectionIdBody,
     ConnectionStreamsBody,
@@ -19,7 +17,7 @@ from syncline.api.context import CallerOf, ControlOf
 from syncline.api.job_answers import job_info, job_read, job_with_attempts
 from syncline.api.paging import as_uuid
 from syncline.api.public.jobs import job_number
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.core.stream import StreamName
 from syncline.service import jobs
 from syncline.service.jobs import JobFilter
@@ -28,7 +26,7 @@ from syncline.store.paging import Page
 
 __all__ = ["config_jobs_router"]
 
-config_jobs_router = APIRouter(route_class=WireRoute, tags=["Jobs"])
+config_jobs_router = Routes(tags=["Jobs"])
 
 _TYPES = {config: JobType(public) for public, config in CONFIG_TYPES.items()}
 

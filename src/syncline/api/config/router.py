@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from syncline.api.config.actors import config_actors_router
 from syncline.api.config.connections import config_connections_router
 from syncline.api.config.definitions import config_definitions_router
@@ -11,10 +9,11 @@ from syncline.api.config.jobs import config_jobs_router
 from syncline.api.config.state import config_state_router
 from syncline.api.config.web_backend import web_backend_router
 from syncline.api.config.workspaces import config_workspaces_router
+from syncline.api.routes import Routes
 
 __all__ = ["config_routers"]
 
-config_routers: tuple[APIRouter, ...] = (
+config_routers: tuple[Routes, ...] = (
     config_jobs_router,
     config_connections_router,
     config_actors_router,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from syncline.api.config.models import (
     ConnectionIdBody,
@@ -19,7 +19,7 @@ from syncline.api.config.models import (
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.errors import ApiError
 from syncline.api.looking import LONG_WAIT, Looking, outside
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.core.errors import SynclineError
 from syncline.service import jobs, states
 from syncline.service.callers import Caller
@@ -29,7 +29,7 @@ from syncline.store.values import ConnectionState, StreamState
 
 __all__ = ["config_state_router", "state_read"]
 
-config_state_router = APIRouter(route_class=WireRoute, tags=["State"])
+config_state_router = Routes(tags=["State"])
 
 
 def state_read(connection_id: UUID, state: ConnectionState) -> StateRead:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from syncline.api.config.actors import destination_read, source_read
@@ -11,7 +11,7 @@ from syncline.api.config.models import ConfigConnectionUpdate, WebConnectionBody
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.looking import LONG_WAIT, Looking, outside
 from syncline.api.public.models import JobStatus
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.core.errors import SynclineError
 from syncline.service import actors, connections, jobs, probes
 from syncline.service.callers import Caller
@@ -20,7 +20,7 @@ from syncline.store.values import StoredConnection
 
 __all__ = ["web_backend_router"]
 
-web_backend_router = APIRouter(route_class=WireRoute, tags=["Web backend"])
+web_backend_router = Routes(tags=["Web backend"])
 
 
 def _read(control: Control, caller: Caller, connection: StoredConnection) -> WebConnectionRead:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from syncline.api.config.models import (
     AuthIdBody,
@@ -26,7 +26,8 @@ from syncline.api.config.models import (
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.paging import as_uuid
 from syncline.api.public.people import permission_response
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import WireModel
 from syncline.service import organizations, permissions, users, workspaces
 from syncline.service.callers import Caller
 from syncline.service.changes import UNSET
@@ -37,7 +38,7 @@ from syncline.store.values import Organization, User, Workspace
 
 __all__ = ["config_workspaces_router"]
 
-config_workspaces_router = APIRouter(route_class=WireRoute)
+config_workspaces_router = Routes()
 _route = config_workspaces_router
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.paging import WorkspaceIds, as_uuid
 from syncline.api.public.jobs import job_number
+from syncline.api.routes import Routes
 from syncline.api.streaming import Watchers, event_text, keeping_alive
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.wire import WireModel
 from syncline.service import activity, jobs, logs
 from syncline.service.logs import LogLine
 from syncline.store.job_values import JobEvent
 
 __all__ = ["activity_router"]
 
-activity_router = APIRouter(route_class=WireRoute, tags=["Activity"])
+activity_router = Routes(tags=["Activity"])
 
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "events as they come", "content": {"text/event-stream": {"schema": {"type": "string"}}}}

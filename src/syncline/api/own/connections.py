@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.paging import as_uuid
 from syncline.api.public.connections import connection_response
 from syncline.api.public.models import ConnectionResponse
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import WireModel
 from syncline.service import connections, jobs, schedules, states
 from syncline.service.callers import Caller
 from syncline.service.changes import UNSET
@@ -26,7 +27,7 @@ from syncline.store.values import ConnectionOptions, Schedule, StoredConnection
 
 __all__ = ["own_connections_router"]
 
-own_connections_router = APIRouter(route_class=WireRoute, tags=["Connections"])
+own_connections_router = Routes(tags=["Connections"])
 _route = own_connections_router
 
 
@@ -60,6 +61,8 @@ class OptionsWire(WireModel):
     timeout_seconds: float | None = Field(default=None, ge=0, le=31_536_000)
     no_progress_seconds: float | None = Field(default=None, gt=0, le=31_536_000)
     max_attempts: int | None = Field(default=None, ge=1, le=100)
+    mappings: list[dict[str, Any]] | None = None
+    contracts: dict[str, Literal["evolve", "freeze", "quarantine", "fail"]] | None = None
 
 
 class ConnectionDetail(WireModel):
@@ -213,4 +216,6 @@ def _options(before: ConnectionOptions, change: OptionsWire) -> ConnectionOption
     given = change.model_dump(by_alias=False, exclude_none=True)
     if given.get("timeout_seconds") == 0:
         given["timeout_seconds"] = None
+    if "mappings" in given:
+        given["mappings"] = tuple(given["mappings"])
     return ConnectionOptions(**{**vars(before), **given})

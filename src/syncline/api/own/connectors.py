@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.own.overview import ErrorRead, error_read
 from syncline.api.paging import as_uuid
-from syncline.api.wire import Name, WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import Name, WireModel
 from syncline.service import installs
 from syncline.service.connectors import Installable
 from syncline.service.installs import Install
 
 __all__ = ["connectors_router"]
 
-connectors_router = APIRouter(route_class=WireRoute, tags=["Connectors"])
+connectors_router = Routes(tags=["Connectors"])
 
 
 class CatalogEntryRead(WireModel):

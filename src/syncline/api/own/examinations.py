@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.looking import LONG_WAIT, Looking, outside
 from syncline.api.paging import as_uuid
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import WireModel
 from syncline.core.errors import SynclineError
 from syncline.service import connections, examinations
 from syncline.service.examinations import Verification
 
 __all__ = ["examinations_router"]
 
-examinations_router = APIRouter(route_class=WireRoute, tags=["Examinations"])
+examinations_router = Routes(tags=["Examinations"])
 
 
 class StreamPlanRead(WireModel):

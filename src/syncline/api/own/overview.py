@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.paging import PagingOf, WorkspaceIds, uuids
 from syncline.api.public.jobs import job_number
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import WireModel
 from syncline.core.errors import SynclineError
 from syncline.service import jobs, overview
 from syncline.service.overview import Glance
@@ -18,7 +19,7 @@ from syncline.store.run_history import Run
 
 __all__ = ["overview_router"]
 
-overview_router = APIRouter(route_class=WireRoute, tags=["Overview"])
+overview_router = Routes(tags=["Overview"])
 
 
 class ErrorRead(WireModel):

@@ -5,22 +5,23 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field, SecretStr
 from starlette.concurrency import run_in_threadpool
 
 from syncline import __version__
 from syncline.api.context import CallerOf, ControlOf, address_of, refused_login
 from syncline.api.paging import PagingOf, as_uuid
+from syncline.api.routes import Routes
 from syncline.api.token import AccessToken
-from syncline.api.wire import Name, WireModel, WireRoute
+from syncline.api.wire import Name, WireModel
 from syncline.core.errors import SynclineError
 from syncline.service import api_keys, applications, audit, auth, users
 from syncline.store.values import ApiKey, Application, AuditEntry, User
 
 __all__ = ["own_people_router"]
 
-own_people_router = APIRouter(route_class=WireRoute)
+own_people_router = Routes()
 _route = own_people_router
 
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from syncline.api.own.activity import activity_router
 from syncline.api.own.alerts import alerts_router
 from syncline.api.own.connections import own_connections_router
 from syncline.api.own.connectors import connectors_router
+from syncline.api.own.declarations import declarations_router
+from syncline.api.own.diagnosis import diagnosis_router
 from syncline.api.own.examinations import examinations_router
 from syncline.api.own.overview import overview_router
 from syncline.api.own.people import own_people_router
 from syncline.api.own.trials import trials_router
 from syncline.api.own.webhooks import webhooks_router
+from syncline.api.routes import Routes
 
 __all__ = ["own_routers"]
 
-own_routers: tuple[APIRouter, ...] = (
+own_routers: tuple[Routes, ...] = (
     own_connections_router,
+    declarations_router,
     examinations_router,
     activity_router,
     alerts_router,
+    diagnosis_router,
     webhooks_router,
     own_people_router,
     overview_router,

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.looking import LONG_WAIT, Looking, about_caller, outside
@@ -14,7 +14,8 @@ from syncline.api.own.examinations import PlanRead, StreamPlanRead
 from syncline.api.paging import as_uuid
 from syncline.api.public.connections import streams_of
 from syncline.api.public.models import StreamConfigurations
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import WireModel
 from syncline.core.errors import SynclineError
 from syncline.service import examinations, probes
 from syncline.service.callers import Caller
@@ -23,7 +24,7 @@ from syncline.store.values import ActorRole
 
 __all__ = ["trials_router"]
 
-trials_router = APIRouter(route_class=WireRoute, tags=["Examinations"])
+trials_router = Routes(tags=["Examinations"])
 
 
 class TrialBody(WireModel):

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from syncline.api.context import CallerOf, ControlOf, refused_login
 from syncline.api.paging import as_uuid
-from syncline.api.wire import WireModel, WireRoute
+from syncline.api.routes import Routes
+from syncline.api.wire import WireModel
 from syncline.core.errors import SynclineError
 from syncline.service import webhooks
 from syncline.store.job_values import Webhook
 
 __all__ = ["webhooks_router"]
 
-webhooks_router = APIRouter(route_class=WireRoute, tags=["Webhooks"])
+webhooks_router = Routes(tags=["Webhooks"])
 
 Scheme = Literal["stripe", "github", "standard"]
 

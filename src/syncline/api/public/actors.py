@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.paging import PagingOf, WorkspaceIds, as_uuid
@@ -21,7 +21,7 @@ from syncline.api.public.models import (
     SourceResponse,
     SourcesResponse,
 )
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.service import actors
 from syncline.service.actors import ActorChange, NewActor
 from syncline.service.changes import UNSET
@@ -29,8 +29,8 @@ from syncline.store.values import Actor
 
 __all__ = ["destinations_router", "sources_router"]
 
-sources_router = APIRouter(route_class=WireRoute, tags=["Sources"])
-destinations_router = APIRouter(route_class=WireRoute, tags=["Destinations"])
+sources_router = Routes(tags=["Sources"])
+destinations_router = Routes(tags=["Destinations"])
 
 Deleted = Annotated[bool, Query(alias="includeDeleted")]
 

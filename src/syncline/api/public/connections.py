@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.errors import ApiError
@@ -28,7 +28,7 @@ from syncline.api.public.models import (
     SyncModeWord,
     TagResponse,
 )
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.service import connections
 from syncline.service.changes import UNSET
 from syncline.service.connections import ConnectionChange, NewConnection
@@ -36,7 +36,7 @@ from syncline.store.values import Schedule, StoredConnection, StreamConfig
 
 __all__ = ["connection_response", "connections_router", "streams_of"]
 
-connections_router = APIRouter(route_class=WireRoute, tags=["Connections"])
+connections_router = Routes(tags=["Connections"])
 
 
 def connection_response(connection: StoredConnection) -> ConnectionResponse:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.errors import ApiError
 from syncline.api.paging import as_uuid
@@ -16,7 +14,7 @@ from syncline.api.public.models import (
     DefinitionResponse,
     DefinitionsResponse,
 )
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.sdk.connector import Role
 from syncline.service import definitions, workspaces
 from syncline.service.callers import Caller
@@ -27,7 +25,7 @@ from syncline.service.errors import NotFoundError
 
 __all__ = ["definitions_router"]
 
-definitions_router = APIRouter(route_class=WireRoute, tags=["Definitions"])
+definitions_router = Routes(tags=["Definitions"])
 
 
 def definition_response(definition: Definition) -> DefinitionResponse:

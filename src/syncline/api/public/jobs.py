@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from syncline.api.config.models import ConnectionIdBody, JobInfo
 from syncline.api.context import CallerOf, ControlOf
@@ -13,7 +13,7 @@ from syncline.api.errors import ApiError
 from syncline.api.job_answers import job_info, job_response
 from syncline.api.paging import PagingOf, WorkspaceIds, as_uuid
 from syncline.api.public.models import JobCreate, JobResponse, JobsResponse, JobStatus, JobType
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.service import jobs
 from syncline.service.errors import NotFoundError
 from syncline.service.jobs import JobFilter
@@ -21,8 +21,8 @@ from syncline.store import job_values
 
 __all__ = ["job_number", "jobs_router", "trigger_router"]
 
-jobs_router = APIRouter(route_class=WireRoute, tags=["Jobs"])
-trigger_router = APIRouter(route_class=WireRoute, tags=["Jobs"])
+jobs_router = Routes(tags=["Jobs"])
+trigger_router = Routes(tags=["Jobs"])
 
 
 @jobs_router.post("/jobs", operation_id="createJob")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.errors import ApiError
@@ -24,14 +24,14 @@ from syncline.api.public.models import (
     UserResponse,
     UsersResponse,
 )
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.service import organizations, permissions, tags, users
 from syncline.service.callers import Role
 from syncline.store.values import Permission, Tag
 
 __all__ = ["people_router", "permission_response", "tag_response"]
 
-people_router = APIRouter(route_class=WireRoute)
+people_router = Routes()
 
 
 @people_router.get("/organizations", operation_id="listOrganizationsForUser", tags=["Organizations"])

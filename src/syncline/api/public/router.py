@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from syncline.api.public.actors import destinations_router, sources_router
 from syncline.api.public.connections import connections_router
 from syncline.api.public.definitions import definitions_router
@@ -11,10 +9,11 @@ from syncline.api.public.jobs import jobs_router
 from syncline.api.public.people import people_router
 from syncline.api.public.streams import streams_router
 from syncline.api.public.workspaces import workspaces_router
+from syncline.api.routes import Routes
 
 __all__ = ["public_routers"]
 
-public_routers: tuple[APIRouter, ...] = (
+public_routers: tuple[Routes, ...] = (
     jobs_router,
     connections_router,
     sources_router,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.looking import SHORT_WAIT, Looking, outside
 from syncline.api.paging import as_uuid
 from syncline.api.public.models import StreamProperties
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.core.errors import SynclineError
 from syncline.service import catalogs
 
 __all__ = ["streams_router"]
 
-streams_router = APIRouter(route_class=WireRoute, tags=["Streams"])
+streams_router = Routes(tags=["Streams"])
 
 
 @streams_router.get("/streams", operation_id="getStreamProperties")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from syncline.api.context import CallerOf, ControlOf
 from syncline.api.paging import PagingOf, WorkspaceIds, as_uuid
 from syncline.api.public.models import WorkspaceCreate, WorkspacePatch, WorkspaceResponse, WorkspacesResponse
-from syncline.api.wire import WireRoute
+from syncline.api.routes import Routes
 from syncline.service import workspaces
 from syncline.service.changes import UNSET
 from syncline.service.workspaces import WorkspaceChange
@@ -17,7 +17,7 @@ from syncline.store.values import Workspace
 
 __all__ = ["workspaces_router"]
 
-workspaces_router = APIRouter(route_class=WireRoute, tags=["Workspaces"])
+workspaces_router = Routes(tags=["Workspaces"])
 
 
 def workspace_response(workspace: Workspace) -> WorkspaceResponse:
