@@ -19,6 +19,7 @@ __all__ = [
     "SchemaChanged",
     "StreamFinished",
     "StreamPlanned",
+    "TransformFinished",
 ]
 
 
@@ -115,6 +116,17 @@ class QualityJudged(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransformFinished(Event):
+    """A step after the sync has ended. ``status``: succeeded | failed; ``kind``: sql, dbt, http, command, databricks."""
+
+    step: str
+    kind: str
+    status: str
+    seconds: float
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Log(Event):
     """A line for people. ``level``: DEBUG | INFO | WARN | ERROR."""
 
@@ -165,10 +177,12 @@ class RetainedWal(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SchemaChanged(Event):
-    """A stream's table changed in the log and the destination followed, in the commit that went before this event.
-    ``change``: added | dropped | renamed | widened, of the column ``before``/``after``; or called: the table has
-    another name, the stream keeps its own. ``before`` is None for what is new, ``after`` for what is gone; with types
-    (``name type``) where a type is what changed. A column that was dropped while no attempt ran is not told of."""
+    """A stream's table changed: in the log, and the destination followed in the commit that went before this event; or
+    since the last run. What is done with it is a matter of the connection's policy.
+    ``change``: added | dropped | renamed | widened | narrowed | retyped | optional | required, of the column
+    ``before``/``after``; key: of the columns that name a row; called: the table has another name, the stream keeps its
+    own; stream_added | stream_vanished. ``before`` is None for what is new, ``after`` for what is gone; with types
+    (``name type``) where a type is what changed."""
 
     stream: str
     change: str
@@ -183,6 +197,10 @@ class SchemaChanged(Event):
                 f"the table is called {self.after} now; its stream goes on under the former name until the connection "
                 "names the new one"
             )
+        if self.change.startswith("stream_"):
+            return f"stream {self.change.removeprefix('stream_')}: {self.before or self.after}"
+        if self.change == "key":
+            return f"key changed: {self.before} -> {self.after}"
         if self.before is not None and self.after is not None:
             return f"column {self.change}: {self.before} -> {self.after}"
         kept = " at the source; the destination keeps it" if self.change == "dropped" else ""

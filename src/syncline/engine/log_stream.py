@@ -14,6 +14,8 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import SelectedStream, SyncMode
 from syncline.engine.events import SchemaChanged
+from syncline.engine.evolution.log_policy import LogPolicy
+from syncline.engine.evolution.policy import SchemaPolicy
 from syncline.sdk.change_log import ReadsChanges, StreamCommit
 from syncline.sdk.metadata import ChangeColumns
 from syncline.sdk.source import Source
@@ -91,6 +93,7 @@ class LogStream:
     quarantined: int = 0
     bytes: int = 0
     error: SynclineError | None = None
+    policy: LogPolicy | None = None
     changed: list[SchemaChanged] = field(default_factory=list)  #: since the last commit
     told: list[SchemaChanged] = field(default_factory=list)  #: that became true with a commit; taken by who tells them
     _shown: frozenset[str] = frozenset()  # columns of the last batch
@@ -113,6 +116,8 @@ class LogStream:
         A log that is read from before the snapshot may still show a narrower type than the snapshot had: its values
         are widened."""
         self._note(batch)
+        if self.policy is not None:
+            batch = self.policy.hold(batch, self.columns)
         if batch.schema == self.columns:
             return self.target, batch
         evolved = batch.evolution is not None and batch.evolution.columns
@@ -151,6 +156,16 @@ class LogStream:
         for name in sorted(self._shown - names - renamed):
             self._change("dropped", name, None)
         self._shown = names
+
+    def follow_policy(self, policy: SchemaPolicy) -> LogStream:
+        """Let the connection's policy judge what changes from now on."""
+        if not policy.follows_all:
+
+            def tell(field: Field) -> None:
+                self._change("added", None, _typed(field))
+
+            self.policy = LogPolicy(policy=policy, stream=self.selected.source_name, tell=tell)
+        return self
 
     def _change(self, change: str, before: str | None, after: str | None) -> None:
         self.changed.append(SchemaChanged(stream=str(self.selected.name), change=change, before=before, after=after))

@@ -40,7 +40,9 @@ def look_first(
         if finding.severity is Severity.WARNING:
             told = finding.stream is not None and finding.stream in finding.message
             emit(Log(level="WARN", stream=None if told else finding.stream, message=_words(finding)))
-    ensure_no_errors(f for f in findings if f.stream not in names)
+    # What stands in the way of a stream that has run before is its own matter: it will say so, and the others go on.
+    known = {str(s.name) for s in selection}
+    ensure_no_errors(f for f in findings if f.stream not in known)
     errors: dict[str, SynclineError] = {}
     for f in findings:
         if f.severity is Severity.ERROR and f.stream in names:

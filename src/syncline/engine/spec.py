@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 from syncline.core.stream import StreamName
+from syncline.engine.evolution.policy import SchemaPolicy
 from syncline.engine.selection import StreamChoice
 from syncline.sdk.metadata import MetadataColumns
 from syncline.sdk.reference import ConnectorReference
@@ -22,7 +23,8 @@ class AttemptSpec:
     attempt of the same job finished. ``deletes`` (``hard`` or ``soft``) is what a deletion in the source's log does in
     deduped modes. ``follow``: the changes of the log are applied as they come until the attempt is told to stop;
     otherwise up to ``until`` (an LSN; None: the log's end as of now). ``retain``: whole copies of
-    incremental streams are merged into what is there (a refresh that keeps the old data). Secrets stay references."""
+    incremental streams are merged into what is there (a refresh that keeps the old data). ``evolution`` is what is done
+    when the source changes, ``transforms`` are the steps that follow a success. Secrets stay references."""
 
     connection: str
     source: ConnectorReference
@@ -41,6 +43,8 @@ class AttemptSpec:
     follow: bool = False
     until: int | None = None
     retain: bool = False
+    evolution: SchemaPolicy = field(default_factory=SchemaPolicy)
+    transforms: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -61,6 +65,8 @@ class AttemptSpec:
             "follow": self.follow,
             "until": self.until,
             "retain": self.retain,
+            "evolution": self.evolution.to_json(),
+            "transforms": [dict(t) for t in self.transforms],
         }
 
     @classmethod
@@ -84,4 +90,6 @@ class AttemptSpec:
             follow=data.get("follow", False),
             until=data.get("until"),
             retain=data.get("retain", False),
+            evolution=SchemaPolicy.from_json(data["evolution"]) if "evolution" in data else SchemaPolicy(),
+            transforms=tuple(data.get("transforms", ())),
         )

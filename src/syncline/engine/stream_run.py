@@ -291,7 +291,7 @@ class StreamRun:
             metadata=metadata,
             position=LogPosition.from_json(known.position),
             joined=bool(known.position.get("joined")),
-        )
+        ).follow_policy(self._spec.evolution)
 
     def _nothing_new(self, kind: StepKind, schema: StreamSchema) -> bool:
         """An increment without partitions needs no plan and no publishing: at most the position moves."""

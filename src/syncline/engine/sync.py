@@ -20,18 +20,19 @@ from typing import Any
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import Catalog, SelectedStream, StreamName, SyncMode
 from syncline.engine.events import AttemptFinished, AttemptStarted, Log, StreamFinished
+from syncline.engine.evolution.review import SchemaReview
 from syncline.engine.feed_run import FeedRun
 from syncline.engine.log_run import LogRun
-from syncline.engine.log_stream import LogStream, log_position
+from syncline.engine.log_stream import LogStream, has_log, log_position
 from syncline.engine.ports import EventSink, Executor
 from syncline.engine.preflight import look_first
-from syncline.engine.selection import select_streams
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import StreamRun
 from syncline.sdk.change_log import ReadsChanges
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import Destination
 from syncline.sdk.feed import ReadsFeed
+from syncline.sdk.mapping import mapped_source
 from syncline.sdk.reference import open_destination, open_source
 from syncline.sdk.source import Source
 
@@ -126,10 +127,11 @@ def run_attempt(
     try:
         with (
             closing(open_destination(spec.destination, context)) as destination,
-            closing(open_source(spec.source, context)) as source,
+            closing(open_source(spec.source, context)) as opened,
         ):
-            catalog: Catalog = source.discover()
-            selection = select_streams(catalog, spec.choices, spec.default, destination.traits)
+            catalog: Catalog = opened.discover()
+            review = SchemaReview(spec, catalog, destination, logged=has_log(opened))
+            selection = review.selection
             emit(
                 AttemptStarted(
                     connection=spec.connection,
@@ -138,7 +140,13 @@ def run_attempt(
                     streams=[str(s.name) for s in selection],
                 )
             )
-            refused = look_first(spec, selection, source, destination, emit)
+            for change in review.changes:
+                emit(change)
+            review.ensure_wanted()
+            # What is held back is held by a mapping, whether or not the connection has any of its own.
+            source = mapped_source(opened) if any(s.origin is not None for s in selection) else opened
+            refused = {**look_first(spec, selection, source, destination, emit), **review.refused}
+            review.remember()
             if isinstance(source, ReadsFeed):
                 results = _fed(spec, source, destination, selection, refused, emit)
             else:
@@ -149,8 +157,9 @@ def run_attempt(
                     if log_run is not None:
                         stack.callback(log_run.close)
                     executor = stack.enter_context(closing(make_executor(spec.concurrency, emit)))
-                    conductor = _Conductor(spec, source, destination, executor, emit, log_run, stop)
+                    conductor = _Conductor(spec, source, destination, executor, emit, log_run, stop, review.renamed)
                     results = conductor.run(selection, refused)
+            results = [*results, *_vanished(review, emit)]
     except SynclineError as error:
         emit(Log(level="ERROR", message=str(error)))
         return _ended([], began, emit, error.at(connection=spec.connection))
@@ -199,6 +208,17 @@ def _fed(
         _tell(result, emit)
         results.append(result)
     return results
+
+
+def _vanished(review: SchemaReview, emit: EventSink) -> list[StreamResult]:
+    """Streams of the connection that the source does not have any more: they stop, the others have gone on."""
+    gone = [
+        StreamResult(stream=name, mode=review.mode_of(name), status="failed", error=error)
+        for name, error in review.vanished.items()
+    ]
+    for result in gone:
+        _tell(result, emit)
+    return gone
 
 
 def _tell(result: StreamResult, emit: EventSink) -> None:
@@ -252,9 +272,11 @@ class _Conductor:
         emit: EventSink,
         log_run: LogRun | None,
         stop: threading.Event,
+        renamed: Mapping[StreamName, Mapping[str, str]],
     ) -> None:
         self._spec, self._source, self._destination = spec, source, destination
         self._executor, self._emit, self._log_run, self._stop = executor, emit, log_run, stop
+        self._renamed = renamed
         self._running = 0
         self._active: dict[str, StreamRun] = {}
         self._results: dict[str, StreamResult] = {}
@@ -353,7 +375,15 @@ class _Conductor:
 
     def _start(self, selected: SelectedStream) -> None:
         logged = self._log_run is not None
-        run = StreamRun(self._spec, selected, self._source, self._destination, self._emit, logged=logged)
+        run = StreamRun(
+            self._spec,
+            selected,
+            self._source,
+            self._destination,
+            self._emit,
+            logged=logged,
+            renamed=self._renamed.get(selected.name, {}),
+        )
         self._active[run.name] = run
         self._guard(run, lambda: self._begin(run))
 

@@ -25,6 +25,7 @@ from syncline.engine.byte_queue import ByteQueue
 from syncline.quality.screen import Screen
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import Destination, TakesNote, Writer, WritesRaw
+from syncline.sdk.mapping import mapped_source
 from syncline.sdk.metadata import Normalizer
 from syncline.sdk.reference import ConnectorReference, open_destination, open_source
 from syncline.sdk.source import RawFormat, ReadsRaw, Source
@@ -185,9 +186,10 @@ def _run(task: PartitionTask, counts: _Counts) -> Staged:
         connection=task.target.connection, work_dir=Path(task.work_dir), concurrency=task.concurrency
     )
     with (
-        closing(open_source(task.source, context)) as source,
+        closing(open_source(task.source, context)) as opened,
         closing(open_destination(task.destination, context)) as dest,
     ):
+        source = opened if task.selected.origin is None else mapped_source(opened)
         raw = raw_route(source, dest, task.selected, task.target)
         if raw is not None:
             try:

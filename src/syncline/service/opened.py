@@ -9,8 +9,8 @@ from pathlib import Path
 
 from syncline.core.checkpoint import StreamTarget
 from syncline.core.stream import Catalog, SelectedStream, WriteMode
+from syncline.engine.evolution.review import SchemaReview
 from syncline.engine.log_stream import has_log
-from syncline.engine.selection import select_streams
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import new_sync_id, now, target_for
 from syncline.sdk.connector import ConnectorContext
@@ -33,8 +33,8 @@ class Opened:
 
     def select(self, catalog: Catalog | None = None) -> list[SelectedStream]:
         """What the connection takes of the catalog (discovered when not given)."""
-        spec = self.spec
-        return select_streams(catalog or self.source.discover(), spec.choices, spec.default, self.destination.traits)
+        found = catalog or self.source.discover()
+        return SchemaReview(self.spec, found, self.destination, logged=has_log(self.source)).selection
 
     def target(self, selected: SelectedStream, generation: int = 1) -> StreamTarget:
         """The destination's view of the stream as its next whole copy would have it."""
@@ -66,6 +66,7 @@ def opened(connection: Connection, settings: Settings) -> Iterator[Opened]:
         concurrency=connection.sync.concurrency,
         metadata=connection.sync.metadata_columns,
         deletes=connection.sync.deletes,
+        evolution=connection.evolution(),
     )
     context = ConnectorContext(connection=connection.name, work_dir=Path(spec.work_dir), concurrency=spec.concurrency)
     with (

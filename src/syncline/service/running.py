@@ -55,6 +55,7 @@ def order_for(control: Control, job: Job, attempt: Attempt, *, log_bytes: int) -
         metadata=connection.sync.metadata_columns,
         completed=() if follows or job.type is not JobType.SYNC else tuple(sorted(done, key=str)),
         deletes=connection.sync.deletes,
+        evolution=connection.evolution(),
         follow=follows,
         retain=job.retain,
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syncline.core.errors import SynclineError
+from syncline.sdk.mapping import checked_blocks
 from syncline.service.definitions import Definition, connector_of
 from syncline.service.errors import invalid
 from syncline.service.inputs import checked_json, checked_text
@@ -55,8 +56,6 @@ def stream_block(stream: StreamConfig) -> dict[str, Any]:
         raise invalid("configurations.streams", "a stream has no name")
     if stream.sync_mode is not None and stream.sync_mode not in MODES + SHORT_MODES:
         raise _not_done(stream, f"syncMode {stream.sync_mode!r}", f"use one of: {', '.join(MODES)}")
-    if stream.mappers:
-        raise _not_done(stream, "mappers", "leave mappers out")
     if stream.include_files:
         raise _not_done(stream, "includeFiles", "set includeFiles to false")
     if stream.destination_object_name not in (None, "", stream.name):
@@ -74,7 +73,20 @@ def stream_block(stream: StreamConfig) -> dict[str, Any]:
         "cursor_field": stream.cursor_field[0] if stream.cursor_field else None,
         "primary_key": tuple(path[0] for path in stream.primary_key) or None,
         "columns": tuple(path[0] for path in fields) if fields else None,
+        "mappers": checked_mappers(stream),
     }
+
+
+def checked_mappers(stream: StreamConfig) -> tuple[Mapping[str, Any], ...]:
+    """The stream's mappers if each can be carried out, keys by reference. Raises ``config``."""
+    if stream.mappers:
+        try:
+            checked_blocks([{"from": stream.name, "mappers": list(stream.mappers)}])
+        except SynclineError as error:
+            raise invalid(
+                "configurations.streams", f"stream {stream.name!r}: {error.message}", hint=error.hint
+            ) from error
+    return tuple(stream.mappers)
 
 
 def _not_done(stream: StreamConfig, what: str, hint: str) -> SynclineError:

@@ -7,7 +7,7 @@ check, planning, and by every read again, under the table's lock, to see that no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from syncline.connectors.postgres.reading import sql
@@ -277,7 +277,7 @@ def _columns(session: Session, oids: Sequence[int]) -> dict[int, list[Column]]:
         assert shape is not None  # a column's type exists
         found.setdefault(relation, []).append(
             Column(
-                field=shape.field(name, nullable=not not_null),
+                field=replace(shape.field(name, nullable=not not_null), identity=f"{relation}.{number}"),
                 carrier=shape.carrier,
                 type_name=shape.type_name,
                 cast=shape.cast,

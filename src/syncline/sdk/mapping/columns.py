@@ -16,7 +16,7 @@ from syncline.sdk.mapping.rows import Fate, Rows, find_field, refused, renamed_r
 from syncline.sdk.mapping.value_texts import ensure_text, is_text, texts
 from syncline.sdk.quarantine import value_text
 
-__all__ = ["CastStage", "DropStage", "RenameStage", "cast_each", "cast_type"]
+__all__ = ["AbsentStage", "CastStage", "DropStage", "RenameStage", "cast_each", "cast_type"]
 
 #: Values of one batch that a cast may set aside, ~1 MB as rows; more are no exceptions and end the stream.
 _MOST_MISFITS = 1_000
@@ -55,6 +55,28 @@ class DropStage:
         rows.columns = {name: c for name, c in rows.columns.items() if name not in self._columns}
         rows.unchanged = {name: c for name, c in rows.unchanged.items() if name not in self._columns}
         rows.misfits = [m for m in rows.misfits if m.column not in self._columns]
+
+
+class AbsentStage(DropStage):
+    """Columns go, and a row that has a value in one of them is set aside: nobody has said what becomes of it."""
+
+    verb = "absent"
+
+    def __init__(self, fields: Sequence[Field], columns: Sequence[str]) -> None:
+        super().__init__(fields, columns)
+        self.inputs = frozenset(columns)
+
+    def apply(self, rows: Rows) -> None:
+        told: list[tuple[int, str, str]] = []
+        for name in sorted(self._columns & rows.columns.keys()):
+            column = rows.columns[name]
+            there = pc.indices_nonzero(column.is_valid()).to_pylist()
+            told.extend((row, name, value_text(column[row]) or "") for row in there)
+        super().apply(rows)
+        for row, name, text in told:
+            rows.spoil(
+                row, self.fields[0].name, f"new column {name} has the value {text}, and its contract sets it aside"
+            )
 
 
 class RenameStage:

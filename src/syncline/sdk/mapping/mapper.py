@@ -20,7 +20,7 @@ from syncline.core.change import ChangeBatch, Evolution, Op
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import StreamName
-from syncline.sdk.mapping.columns import DropStage, RenameStage
+from syncline.sdk.mapping.columns import AbsentStage, CastStage, DropStage, RenameStage
 from syncline.sdk.mapping.rows import Fate, Rows, Stage, find_field
 from syncline.sdk.mapping.steps import make_stage
 
@@ -208,6 +208,7 @@ class Mapper:
 
 
 def _stage(step: Mapping[str, Any], fields: Sequence[Field]) -> Stage | None:
+    """``name``, ``keep``, ``absent`` and ``hold`` are words of the house, not of its users."""
     if "name" in step:
         return None
     if "keep" in step:
@@ -217,6 +218,12 @@ def _stage(step: Mapping[str, Any], fields: Sequence[Field]) -> Stage | None:
         return DropStage(fields, others) if others else None
     if set(step) == {"rename"}:
         return RenameStage(fields, step["rename"])
+    if "absent" in step:
+        return AbsentStage(fields, step["absent"])
+    if "hold" in step:
+        kept = {name: replace(Field.from_json(data), name=name) for name, data in step["hold"].items()}
+        types = {name: field.type for name, field in kept.items()}
+        return CastStage(fields, types, fail=step["misfits"] == "fail", deliberate=True, natives=kept)
     return make_stage(step, fields)
 
 
