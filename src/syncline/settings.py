@@ -48,7 +48,8 @@ class JobSettings:
     (``SYNCLINE_RETRY_CEILING_SECONDS``). An attempt without a sign of life for ``attempt_lease_seconds``
     (``SYNCLINE_ATTEMPT_LEASE_SECONDS``) is given up. ``warm`` (``SYNCLINE_WARM``, 1 or 0): attempts are forks of a
     process that has everything imported. ``on_stop`` (``SYNCLINE_ON_STOP``): ``stop`` ends running attempts with the
-    server, ``leave`` leaves them to the next one on this machine.
+    server, ``leave`` leaves them to the next one on this machine. ``programs`` (``SYNCLINE_PROGRAMS``, 1 or 0): steps
+    after a sync may run programs on this machine, which lets whoever may edit a connection run anything here.
 
     Logs and journals of attempts are kept ``log_days`` (``SYNCLINE_LOG_DAYS``) and up to ``log_mb`` megabytes in all
     (``SYNCLINE_LOG_MB``), each log up to ``attempt_log_mb`` (``SYNCLINE_LOG_ATTEMPT_MB``); jobs are remembered for
@@ -61,6 +62,7 @@ class JobSettings:
     attempt_lease_seconds: float = 60.0
     warm: bool = True
     on_stop: Literal["stop", "leave"] = "stop"
+    programs: bool = False
     log_days: float = 30.0
     log_mb: float = 1024.0
     attempt_log_mb: float = 16.0
@@ -142,6 +144,9 @@ def _job_settings() -> JobSettings:
     warm = os.environ.get("SYNCLINE_WARM") or "1"
     if warm not in ("0", "1"):
         raise SynclineError(ErrorKind.CONFIG, f"SYNCLINE_WARM is {warm!r}", hint="set it to 1 or 0")
+    programs = os.environ.get("SYNCLINE_PROGRAMS") or "0"
+    if programs not in ("0", "1"):
+        raise SynclineError(ErrorKind.CONFIG, f"SYNCLINE_PROGRAMS is {programs!r}", hint="set it to 1 or 0")
     return JobSettings(
         slots=int(_number("SYNCLINE_SLOTS", default.slots, least=1)),
         following_slots=int(_number("SYNCLINE_FOLLOWING_SLOTS", default.following_slots, least=0)),
@@ -151,6 +156,7 @@ def _job_settings() -> JobSettings:
         attempt_lease_seconds=_number("SYNCLINE_ATTEMPT_LEASE_SECONDS", default.attempt_lease_seconds, least=6),
         warm=warm == "1",
         on_stop=cast('Literal["stop", "leave"]', on_stop),
+        programs=programs == "1",
         log_days=_number("SYNCLINE_LOG_DAYS", default.log_days, least=0),
         log_mb=_number("SYNCLINE_LOG_MB", default.log_mb, least=1),
         attempt_log_mb=_number("SYNCLINE_LOG_ATTEMPT_MB", default.attempt_log_mb, least=0.1),

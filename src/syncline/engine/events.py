@@ -117,7 +117,7 @@ class QualityJudged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TransformFinished(Event):
-    """A step after the sync has ended. ``status``: succeeded | failed; ``kind``: sql, dbt, http, command, databricks."""
+    """A step after the sync has ended. ``status``: succeeded | failed; ``kind``: sql, dbt, http, command …"""
 
     step: str
     kind: str

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from syncline.core.errors import SynclineError
 from syncline.engine.events import Event
 from syncline.engine.executors.local import LocalExecutor
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.sync import AttemptResult, run_attempt
 from syncline.jobs.journal import Journal
+from syncline.jobs.transform.run import after_sync, ensure_steps_can_run
 
 __all__ = ["GRACE_SECONDS", "main", "run_here"]
 
@@ -34,8 +36,13 @@ def run_here(spec: AttemptSpec, journal: Journal, emit: EventSink | None = None)
         if emit is not None:
             emit(event)
 
-    with _stop_on_signal(wanted=spec.follow) as stop:
-        result = run_attempt(spec, tell, LocalExecutor, stop)
+    try:
+        ensure_steps_can_run(spec)
+        with _stop_on_signal(wanted=spec.follow) as stop:
+            result = run_attempt(spec, tell, LocalExecutor, stop)
+        result = after_sync(spec, result, tell)
+    except SynclineError as error:  # of the steps, before anything was done
+        result = AttemptResult(streams=(), seconds=0.0, error=error.at(connection=spec.connection))
     journal.write_result(result.to_json())
     return result
 

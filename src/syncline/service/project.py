@@ -19,6 +19,7 @@ from syncline.sdk.reference import ConnectorReference
 from syncline.service.gates import gates_json, quality_of
 from syncline.service.server_keys import AfterBlock, ServerKeys
 from syncline.service.telling import AlertsBlock
+from syncline.service.transforms import steps_json
 
 __all__ = ["Connection", "Project", "load_project", "mapper_blocks", "project_json_schema"]
 
@@ -89,6 +90,7 @@ class SyncBlock(ServerKeys):
         default=MetadataColumns.SYNCLINE, description="columns we add: syncline, airbyte or none"
     )
     gates: tuple[dict[str, Any], ...] = Field(default=(), description="gates of every stream, before their own")
+    transforms: tuple[dict[str, Any], ...] = Field(default=(), description="steps that follow a successful sync")
     quarantine: QuarantineBlock | None = Field(default=None, description="limits of streams that set none")
     mappings: tuple[dict[str, Any], ...] | str = Field(
         default=(), description="what becomes of streams and columns on their way, or a JSON or YAML file that says it"
@@ -356,14 +358,16 @@ def _connection(
         name=name,
         source=ConnectorReference(type=source.type, config=from_config, mappings=_mappings(name, sync, folder)),
         destination=ConnectorReference(type=destination.type, config=to_config),
-        sync=_with_gates(name, sync, folder),
+        sync=_with_gates_and_steps(name, sync, folder),
     )
 
 
-def _with_gates(name: str, sync: SyncBlock, folder: Path) -> SyncBlock:
-    """The blocks with their gates in the engine's words; suites are read."""
+def _with_gates_and_steps(name: str, sync: SyncBlock, folder: Path) -> SyncBlock:
+    """The blocks with their gates and steps in the engine's words; suites and SQL files are read."""
     where = f"connection {name!r}"
     changes: dict[str, Any] = {"gates": gates_json(sync.gates, folder, where)} if sync.gates else {}
+    if sync.transforms:
+        changes["transforms"] = steps_json(sync.transforms, folder, where)
     if sync.streams is not None and any(s.gates for s in sync.streams):
         changes["streams"] = tuple(
             s.model_copy(update={"gates": gates_json(s.gates, folder, f"{where}, stream {s.name}")})

@@ -12,6 +12,7 @@ from syncline.jobs.order import Order
 from syncline.jobs.supervisor import JobPlan
 from syncline.service.control import Control
 from syncline.service.stored_connections import runnable
+from syncline.service.transforms import allowed_steps
 from syncline.store import attempts, connections
 from syncline.store.job_values import Attempt, Job, JobType
 from syncline.store.values import StoredConnection
@@ -58,6 +59,7 @@ def order_for(control: Control, job: Job, attempt: Attempt, *, log_bytes: int) -
         evolution=connection.evolution(),
         follow=follows,
         retain=job.retain,
+        transforms=allowed_steps(connection.sync.transforms, settings.jobs) if job.type is JobType.SYNC else (),
     )
     return Order(job=job.id, task=job.type.value, spec=spec, streams=job.streams, log_bytes=log_bytes)
 

@@ -88,6 +88,7 @@ def sync_connection(
                 evolution=connection.evolution(),
                 follow=follow,
                 until=until,
+                transforms=tuple(connection.sync.transforms),
             )
             run = Run(connection=connection.name, sync_id=sync_id, attempt=attempt, started_at=started, follows=follow)
             result = _launch(launcher, spec, folder, _heard_by(listener, run, emit))

@@ -15,6 +15,8 @@ from syncline.connectors.duckdb.database import Database
 from syncline.connectors.duckdb.destination_check import check
 from syncline.connectors.duckdb.ledger import Ledger
 from syncline.connectors.duckdb.loading import append_stage, delete_duplicates, merge_stages, reclaim, spare_long_texts
+from syncline.connectors.duckdb.script import run_script
+from syncline.connectors.duckdb.sql import quote
 from syncline.connectors.duckdb.stage import StageFolder, StageWriter, remove_empty_side
 from syncline.connectors.duckdb.staged import DuckdbStagedView, staged_view
 from syncline.connectors.duckdb.tables import Tables, place_of
@@ -126,6 +128,12 @@ class DuckdbDestination:
                 folder.tidy()
                 if target.write is WriteMode.MERGE:
                     reclaim(con, table)
+
+    def run_sql(self, script: str, *, timeout: float) -> None:
+        with self._database.opened() as con:
+            con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(self._config.target_schema)}")
+            con.execute(f"USE {quote(self._config.target_schema)}")
+            run_script(con, script, timeout)
 
     unreadable_stage = ""
 

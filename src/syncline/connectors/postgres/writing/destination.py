@@ -24,6 +24,7 @@ from syncline.connectors.postgres.writing.names import place_of
 from syncline.connectors.postgres.writing.patience import patiently
 from syncline.connectors.postgres.writing.publish import Generation, SwapImpossibleError
 from syncline.connectors.postgres.writing.relation import Column, Relation, find_relation
+from syncline.connectors.postgres.writing.script import run_script
 from syncline.connectors.postgres.writing.stage import has_checks, make_stage
 from syncline.connectors.postgres.writing.staged import PostgresStagedView, staged_view
 from syncline.connectors.postgres.writing.tables import Tables, is_ours, staged_fields
@@ -171,6 +172,14 @@ class PostgresDestination:
                     where={"stream": str(target.stream)},
                 )
             ledger.remember(checkpoint)
+
+    def run_sql(self, script: str, *, timeout: float) -> None:
+        with postgres_errors():
+            session = self._connect()
+            try:
+                run_script(session, script, timeout, schema=self._config.target_schema)
+            finally:
+                session.close()
 
     unreadable_stage = ""
 
