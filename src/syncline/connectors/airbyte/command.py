@@ -24,6 +24,7 @@ def command_of(config: AirbyteSourceConfig) -> list[str]:
                 ErrorKind.CONFIG, f"there is no executable {config.executable}", hint="give its full path"
             )
         return [str(Path(found).absolute())]
-    assert config.package is not None
-    wish = wish_for(config.package, version=config.version, overrides=config.overrides, python=config.python)
+    package = config.package if config.manifest is None else "airbyte-cdk"
+    assert package is not None
+    wish = wish_for(package, version=config.version, overrides=config.overrides, python=config.python)
     return [str(executable_of(load_settings().connectors, wish))]

@@ -12,14 +12,19 @@ __all__ = ["AirbyteSourceConfig"]
 
 
 class AirbyteSourceConfig(ConnectorConfig):
-    """Which connector, and its own configuration. Exactly one of ``package``, ``executable`` and ``command``."""
+    """Which connector, and its own configuration. Exactly one of ``package``, ``manifest``, ``executable`` and
+    ``command``."""
 
     package: str | None = Field(
         default=None,
         description="PyPI package, or a name of `syncline connectors search` (stripe, airbyte-source-stripe)",
     )
     version: str | None = Field(
-        default=None, description="exact version of the package (default: the one in our catalog of connectors)"
+        default=None,
+        description="exact version of the package, or of airbyte-cdk for a manifest (default: catalog's)",
+    )
+    manifest: str | dict[str, Any] | None = Field(
+        default=None, description="path of a low-code manifest.yaml, or the manifest itself"
     )
     overrides: tuple[str, ...] | None = Field(
         default=None, description="requirements that replace those of the package's metadata, where these are broken"
@@ -40,16 +45,23 @@ class AirbyteSourceConfig(ConnectorConfig):
     memory_limit_mb: int | None = Field(
         default=4096, ge=128, description="memory that the connector's process may take (Linux); empty for no limit"
     )
+    ca_bundle: str | None = Field(
+        default=None,
+        description="file with the certificate authorities to trust (PEM), for a proxy that inspects TLS; default: "
+        "REQUESTS_CA_BUNDLE or SSL_CERT_FILE of our own environment",
+    )
     environment: dict[str, str] = Field(
         default_factory=dict, description="further environment variables; it gets proxy and CA variables by itself"
     )
 
     @model_validator(mode="after")
     def _one_form(self) -> AirbyteSourceConfig:
-        if sum(form is not None for form in (self.package, self.executable, self.command)) != 1:
-            raise ValueError("give one of package, executable and command")
+        if sum(form is not None for form in (self.package, self.manifest, self.executable, self.command)) != 1:
+            raise ValueError("give one of package, manifest, executable and command")
         if self.command is not None and not self.command:
             raise ValueError("command is empty")
-        if self.package is None and (self.version or self.overrides or self.python):
-            raise ValueError("version, overrides and python belong to package")
+        if self.package is None and (self.overrides or self.python):
+            raise ValueError("overrides and python belong to package")
+        if self.package is None and self.manifest is None and self.version:
+            raise ValueError("version belongs to package, or to manifest (the version of airbyte-cdk)")
         return self

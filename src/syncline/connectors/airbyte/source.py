@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+from syncline.connectors.airbyte.authorities import trusting
 from syncline.connectors.airbyte.command import command_of
 from syncline.connectors.airbyte.config import AirbyteSourceConfig
 from syncline.connectors.airbyte.feed import ConnectorFeed
+from syncline.connectors.airbyte.manifest import check_against, load_manifest, runnable, secret_values
 from syncline.connectors.airbyte.messages import failure, whole
 from syncline.connectors.airbyte.process import ConnectorProcess
 from syncline.core.errors import ErrorKind, SynclineError
@@ -37,9 +39,13 @@ class AirbyteSource(FedSource):
 
     def __init__(self, config: AirbyteSourceConfig, context: ConnectorContext) -> None:
         self._config = config
-        self._command = command_of(config)
         self._own = OwnConfig(context.work_dir, config.config, name="airbyte-config.json")
         self._redact = Redactor(config.config)
+        self._manifest = None if config.manifest is None else load_manifest(config.manifest)
+        if self._manifest is not None:
+            self._redact.learn({"secret": secret_values(self._manifest, config.config)})
+            check_against(self._manifest, config.config)
+        self._command = command_of(config)
         self._raw: dict[StreamName, dict[str, Any]] | None = None
 
     def check(self, selection: Sequence[SelectedStream] = ()) -> list[Finding]:
@@ -112,11 +118,14 @@ class AirbyteSource(FedSource):
 
     def _start(self, arguments: Sequence[str], files: Mapping[str, bytes]) -> ConnectorProcess:
         limit = self._config.memory_limit_mb
+        if self._manifest is not None:
+            arguments = [*arguments, "--manifest-path", "manifest"]
+            files = {**files, "manifest": _json(runnable(self._manifest))}
         return ConnectorProcess(
             self._command,
             arguments,
             files,
-            environment=self._config.environment,
+            environment=trusting(self._config.ca_bundle, self._config.environment),
             memory_limit=None if limit is None else limit << 20,
             silence_seconds=self._config.max_seconds_between_messages,
         )

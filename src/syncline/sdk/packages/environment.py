@@ -29,6 +29,8 @@ __all__ = ["Environment", "Wish", "executable_of", "install", "installed", "wish
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
+#: Where a package's program is not named after it. One environment of the CDK runs every manifest.
+_PROGRAMS = {"airbyte-cdk": "source-declarative-manifest"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,8 @@ class Environment:
 
     @property
     def executable(self) -> Path:
-        return self.folder / "bin" / self.package.removeprefix("airbyte-")
+        program = _PROGRAMS.get(self.package, self.package.removeprefix("airbyte-"))
+        return self.folder / "bin" / program
 
 
 def wish_for(

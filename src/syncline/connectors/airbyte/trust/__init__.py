@@ -1,0 +1,1 @@
+"""A folder for the path of connectors' processes; what is in it runs there, not here."""
