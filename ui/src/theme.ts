@@ -20,6 +20,7 @@ export const theme = createTheme({
   colors: { tide },
   fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", sans-serif',
   fontFamilyMonospace: 'ui-monospace, "SFMono-Regular", Menlo, Consolas, "DejaVu Sans Mono", monospace',
+  fontSizes: { xs: "12px", sm: "13.5px", md: "14.5px", lg: "17px", xl: "20px" },
   defaultRadius: "md",
   cursorType: "pointer",
   headings: { fontWeight: "650" },

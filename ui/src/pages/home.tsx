@@ -135,9 +135,14 @@ const MOST_URGENT = 4;
 function Urgent({ glances }: { glances: Glance[] }) {
   return (
     <section aria-labelledby="urgent" style={{ marginBottom: 24 }}>
-      <Text id="urgent" component="h2" fw={650} mb="xs">
-        Needs a person now <Badge color="red" variant="filled" circle={glances.length < 10}>{glances.length}</Badge>
-      </Text>
+      <Group gap={8} mb="xs">
+        <Text id="urgent" component="h2" fw={650}>
+          Needs a person now
+        </Text>
+        <Badge color="red.8" variant="filled" circle={glances.length < 10}>
+          {glances.length}
+        </Badge>
+      </Group>
       <SimpleGrid cols={{ base: 1, lg: glances.length > 1 ? 2 : 1 }} spacing="sm">
         {glances.slice(0, MOST_URGENT).map((glance) => (
           <UrgentCard key={glance.connectionId} glance={glance} />
@@ -154,16 +159,15 @@ function Urgent({ glances }: { glances: Glance[] }) {
 
 function UrgentCard({ glance }: { glance: Glance }) {
   const failed = glance.recent.find((run) => run.status === "failed");
-  const end = endToMend(glance);
   const actions: ReactNode = (
     <>
-      {end && (
-        <May right="editor">
-          <Button component={Link} to={end.to} size="xs" rightSection={<IconArrowRight size={14} />}>
+      <May right="editor">
+        {endsToMend(glance).map((end) => (
+          <Button key={end.to} component={Link} to={end.to} size="xs" rightSection={<IconArrowRight size={14} />}>
             {end.say}
           </Button>
-        </May>
-      )}
+        ))}
+      </May>
       {failed && (
         <Button component={Link} to={`/jobs/${failed.jobId}`} size="xs" variant="default">
           Job {failed.jobId} and its log
@@ -198,13 +202,17 @@ function lateText(glance: Glance): string {
   return `The data is older than it should be.${expected} Look whether a run hangs, or the server was down.`;
 }
 
-/** Where a failure of one end is mended: at that end's settings. */
-function endToMend(glance: Glance): { to: string; say: string } | null {
-  if (glance.health !== "failing" || !glance.error || glance.error.retryable) return null;
-  const place = glance.error.where?.connector ?? "";
-  if (place.startsWith("destination")) return { to: `/destinations/${glance.destination.id}`, say: `Mend ${glance.destination.name.slice(0, 40)}` };
-  if (place.startsWith("source")) return { to: `/sources/${glance.source.id}`, say: `Mend ${glance.source.name.slice(0, 40)}` };
-  return null;
+/** Where a failure is mended: at the settings of the end that it names, or of both where both are of its kind. */
+export function endsToMend(glance: Glance): { to: string; say: string }[] {
+  if (glance.health !== "failing" || !glance.error || glance.error.retryable) return [];
+  const place = (glance.error.where?.connector ?? "").toLowerCase();
+  const ends = [
+    { role: "source", end: glance.source },
+    { role: "destination", end: glance.destination },
+  ];
+  return ends
+    .filter(({ role, end }) => place !== "" && (place.startsWith(role) || place === end.type))
+    .map(({ role, end }) => ({ to: `/${role}s/${end.id}`, say: `Open ${end.name.slice(0, 40)}` }));
 }
 
 function List({ glances, now }: { glances: Glance[]; now: number }) {
@@ -260,7 +268,7 @@ function Row({ glance, now }: { glance: Glance; now: number }) {
         </span>
       </span>
       <span role="cell">
-        <Freshness glance={glance} now={now} />
+        <Freshness glance={glance} now={now} live={glance.scheduleKind === "continuous" && glance.activeJobId != null} />
       </span>
       <span role="cell" className="wide">
         <RunBars runs={glance.recent} />
@@ -279,7 +287,8 @@ function Row({ glance, now }: { glance: Glance; now: number }) {
 }
 
 /** How old the data is against how old it may be: a bar that is full when the promise is used up. */
-export function Freshness({ glance, now }: { glance: Pick<Glance, "dataFrom" | "expectedSeconds" | "health">; now: number }) {
+export function Freshness({ glance, now, live = false }: { glance: Pick<Glance, "dataFrom" | "expectedSeconds" | "health">; now: number; live?: boolean }) {
+  if (live) return <span>follows the log</span>;
   if (!glance.dataFrom) return <span className="quiet">no data yet</span>;
   const age = (now - Date.parse(glance.dataFrom)) / 1000;
   const used = glance.expectedSeconds ? Math.min(1, age / glance.expectedSeconds) : 0;

@@ -5,7 +5,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { lazy, Suspense, useMemo, type ReactNode } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { data, own, patiently, pub } from "../api/client";
-import { detail, heard, isActive, job as jobQuery, runs as runsQuery, type Failure, type JobDetail } from "../api/queries";
+import { detail, heard, isActive, job as jobQuery, overview, runs as runsQuery, type Failure, type JobDetail } from "../api/queries";
 import { said } from "../parts/act";
 import { CopyAs, curl } from "../parts/copy_as";
 import { Head } from "../parts/head";
@@ -15,6 +15,7 @@ import { Broken, FailureBox, Loading } from "../parts/states";
 import { look, Status } from "../parts/status";
 import { StreamTable } from "../parts/stream_table";
 import { May, useSession } from "../session";
+import { endsToMend } from "./home";
 
 const LogView = lazy(() => import("../parts/log_view"));
 
@@ -109,21 +110,22 @@ function Actions({ job, active }: { job: JobDetail; active: boolean }) {
   );
 }
 
-/** Where a failure is mended, if one of the ends is to blame. */
+/** Where a failure is mended: at the end that it names, or at both where both are of that kind. */
 function Mend({ failure, job }: { failure: Failure; job: JobDetail }) {
-  const connection = useQuery(detail(job.connectionId)).data?.connection;
-  const place = failure.where?.connector ?? "";
-  if (!connection) return null;
-  const [to, say] = place.startsWith("source")
-    ? [`/sources/${connection.sourceId}`, "Open the source"]
-    : place.startsWith("destination")
-      ? [`/destinations/${connection.destinationId}`, "Open the destination"]
-      : [`/connections/${job.connectionId}/settings`, "Open the connection's settings"];
+  const glance = useQuery(overview).data?.connections.find((each) => each.connectionId === job.connectionId);
+  const ends = glance ? endsToMend({ ...glance, health: "failing", error: failure }) : [];
   return (
     <May right="editor">
-      <Button component={Link} to={to} size="xs">
-        {say}
-      </Button>
+      {ends.map((end) => (
+        <Button key={end.to} component={Link} to={end.to} size="xs">
+          {end.say}
+        </Button>
+      ))}
+      {ends.length === 0 && (
+        <Button component={Link} to={`/connections/${job.connectionId}/settings`} size="xs" variant="default">
+          Open the connection's settings
+        </Button>
+      )}
     </May>
   );
 }

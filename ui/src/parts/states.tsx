@@ -61,9 +61,12 @@ const KINDS: Record<string, string> = {
   internal: "A defect of Syncline",
 };
 
+/** What only a program reads: the page around it says of what it speaks. */
+const IDENTITY = /^[0-9a-f]{8}-[0-9a-f-]{27}$/;
+
 /** Why something failed, and what to do: the server's own two sentences, and where. */
 export function FailureBox({ failure, action }: { failure: Failure; action?: ReactNode }) {
-  const places = Object.entries(failure.where ?? {}).filter(([, value]) => value.length < 200);
+  const places = Object.entries(failure.where ?? {}).filter(([, value]) => value.length < 200 && !IDENTITY.test(value));
   return (
     <Alert color={failure.retryable ? "orange" : "red"} variant="light" icon={<IconAlertTriangle />} title={KINDS[failure.kind] ?? failure.kind} className="failure">
       <Stack gap="xs">
