@@ -236,7 +236,7 @@ def prepared(
     secrets stored so far. Raises ``config``."""
     named = airbyte_config.canonical(definition, checked_json("configuration", configuration))
     spec = definitions.connector_of(definition)
-    masked, clear = split((spec.config_model(),), named, old)
+    masked, clear = split((definitions.model_of(definition),), named, old)
     whole = fill(masked, clear)
     references.check(control.settings, whole)
     check_config(spec, literal(airbyte_config.connector_config(definition, whole)), definition.role)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from syncline.sdk.low_code import check_against
 from syncline.service.definitions import Definition, connector_of
 from syncline.service.errors import invalid
 from syncline.service.secrets.masking import field_names
@@ -65,6 +66,9 @@ def connector_config(definition: Definition, configuration: Mapping[str, Any]) -
     """What our connector takes. Raises ``config`` for what cannot be said in its words."""
     role = definition.role
     found = _without_nulls({k: v for k, v in configuration.items() if k != type_key(role)})
+    if definition.manifest is not None:
+        check_against(definition.manifest, found)
+        return {"manifest": definition.manifest, "config": found}
     change = _TRANSLATIONS.get((role, definition.type_name))
     return change(found) if change is not None else found
 

@@ -13,9 +13,12 @@ from importlib import resources
 from typing import Any, cast
 from uuid import UUID, uuid5
 
+from pydantic import BaseModel
+
 from syncline import __version__
 from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.sdk.connector import ConnectorSpec, connector, connectors
+from syncline.sdk.low_code import checked_manifest, manifest_model, manifest_spec
 from syncline.service import audit
 from syncline.service.callers import Caller, Role
 from syncline.service.changes import UNSET, Unset, given, kept
@@ -38,7 +41,9 @@ __all__ = [
     "for_type",
     "get",
     "list_definitions",
+    "model_of",
     "specification",
+    "type_of",
     "update",
     "within",
 ]
@@ -131,7 +136,9 @@ def _own(role: ActorRole, spec: ConnectorSpec) -> Definition:
 
 
 def _custom(row: CustomDefinition) -> Definition:
-    """An image of Airbyte's under another tag is the connector that we have for it."""
+    """An image of Airbyte's under another tag is the connector that we have for it, a manifest airbyte-cdk's."""
+    if row.manifest is not None:
+        return _declared(row)
     image = row.docker_repository.rpartition("/")[2].removesuffix("-strict-encrypt")
     stands = next((d for d in _built_in(row.role) if d.docker_repository.rpartition("/")[2] == image), None)
     return Definition(
@@ -146,6 +153,22 @@ def _custom(row: CustomDefinition) -> Definition:
         workspace_id=row.workspace_id,
         manifest=None if row.manifest is None else dict(row.manifest),
         airbyte=stands.airbyte if stands else False,
+    )
+
+
+def _declared(row: CustomDefinition) -> Definition:
+    return Definition(
+        id=row.id,
+        role=row.role,
+        name=row.name,
+        type_name="custom",
+        connector="airbyte" if row.role == "source" and "airbyte" in connectors("source") else None,
+        docker_repository=row.docker_repository,
+        docker_image_tag=row.docker_image_tag,
+        documentation_url=row.documentation_url,
+        workspace_id=row.workspace_id,
+        manifest=dict(row.manifest or {}),
+        airbyte=False,
     )
 
 
@@ -208,6 +231,11 @@ def for_type(role: ActorRole, type_name: str) -> Definition:
     )
 
 
+def type_of(role: ActorRole, definition_id: str) -> str | None:
+    """The type that Airbyte's own definition of that id stands for, installed here or not."""
+    return next((row["type"] for row in _file() if row["role"] == role and row["id"] == definition_id.lower()), None)
+
+
 def _not_installed(role: ActorRole, type_name: str) -> SynclineError:
     return SynclineError(
         ErrorKind.CONFIG,
@@ -229,8 +257,17 @@ def connector_of(definition: Definition) -> ConnectorSpec:
 
 def specification(definition: Definition) -> dict[str, Any]:
     """The JSON schema of its configuration, with ``airbyte_secret`` at its secrets."""
+    if definition.manifest is not None:
+        return manifest_spec(definition.manifest)
     schema = connector_of(definition).config_model().model_json_schema()
     return cast("dict[str, Any]", _secrets_named(schema))
+
+
+def model_of(definition: Definition) -> type[BaseModel]:
+    """What knows which of its settings are secrets."""
+    if definition.manifest is not None:
+        return manifest_model(definition.manifest)
+    return connector_of(definition).config_model()
 
 
 def _secrets_named(value: Any) -> Any:
@@ -259,7 +296,7 @@ def create(
         docker_repository=checked_text("dockerRepository", new.docker_repository, length=1000),
         docker_image_tag=checked_text("dockerImageTag", new.docker_image_tag, length=1000),
         documentation_url=None if new.documentation_url is None else checked_text("url", new.documentation_url),
-        manifest=None if new.manifest is None else checked_json("manifest", new.manifest),
+        manifest=None if new.manifest is None else _checked(new.manifest),
         created_at=at,
         updated_at=at,
     )
@@ -287,13 +324,17 @@ def update(
             name=checked_name("name", kept(change.name, row.name)),
             docker_image_tag=checked_text("dockerImageTag", kept(change.docker_image_tag, row.docker_image_tag)),
             documentation_url=change.documentation_url,
-            manifest=manifest if isinstance(manifest, Unset) else checked_json("manifest", manifest),
+            manifest=manifest if isinstance(manifest, Unset) or manifest is None else _checked(manifest),
         )
         after = rows.change(transaction, definition_id, **values)
         audit.record(
             transaction, caller, "update", "definition", definition_id, row.workspace_id, _told(row), _told(after)
         )
     return _custom(after)
+
+
+def _checked(manifest: dict[str, Any]) -> dict[str, Any]:
+    return checked_manifest(checked_json("manifest", manifest))
 
 
 def delete(control: Control, caller: Caller, role: ActorRole, definition_id: UUID) -> Definition:

@@ -8,6 +8,7 @@ from pathlib import Path
 from syncline.connectors.airbyte.config import AirbyteSourceConfig
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.sdk.packages.environment import executable_of, wish_for
+from syncline.sdk.packages.registry import imported
 from syncline.settings import load_settings
 
 __all__ = ["command_of"]
@@ -26,5 +27,12 @@ def command_of(config: AirbyteSourceConfig) -> list[str]:
         return [str(Path(found).absolute())]
     package = config.package if config.manifest is None else "airbyte-cdk"
     assert package is not None
-    wish = wish_for(package, version=config.version, overrides=config.overrides, python=config.python)
-    return [str(executable_of(load_settings().connectors, wish))]
+    home = load_settings().connectors
+    wish = wish_for(
+        package,
+        version=config.version,
+        overrides=config.overrides,
+        python=config.python,
+        further=imported(home),
+    )
+    return [str(executable_of(home, wish))]

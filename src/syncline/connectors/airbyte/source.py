@@ -11,7 +11,7 @@ from syncline.connectors.airbyte.authorities import trusting
 from syncline.connectors.airbyte.command import command_of
 from syncline.connectors.airbyte.config import AirbyteSourceConfig
 from syncline.connectors.airbyte.feed import ConnectorFeed
-from syncline.connectors.airbyte.manifest import check_against, load_manifest, runnable, secret_values
+from syncline.connectors.airbyte.manifest import load_manifest
 from syncline.connectors.airbyte.messages import failure, whole
 from syncline.connectors.airbyte.process import ConnectorProcess
 from syncline.core.errors import ErrorKind, SynclineError
@@ -19,6 +19,7 @@ from syncline.core.stream import Catalog, SelectedStream, Stream, StreamName, Sy
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.feed import FedSource
 from syncline.sdk.findings import Finding, Severity
+from syncline.sdk.low_code import check_against, runnable, secret_values
 from syncline.sdk.own_config import OwnConfig, Redactor
 from syncline.sdk.records.json_schema import schema_of
 from syncline.sdk.records.reader import RecordReader
@@ -67,6 +68,11 @@ class AirbyteSource(FedSource):
 
     def discover(self) -> Catalog:
         return Catalog(streams=tuple(_stream(name, raw) for name, raw in sorted(self._streams().items(), key=_by_name)))
+
+    def specification(self) -> Mapping[str, Any]:
+        if self._manifest is not None:
+            return {"connectionSpecification": manifest_spec(self._manifest)}
+        return self._ask("spec", "spec", configured=False)
 
     def resumes(self, selected: SelectedStream) -> bool:
         return bool(self._streams()[selected.name].get("is_resumable"))
@@ -130,12 +136,13 @@ class AirbyteSource(FedSource):
             silence_seconds=self._config.max_seconds_between_messages,
         )
 
-    def _ask(self, command: str, payload: str) -> dict[str, Any]:
+    def _ask(self, command: str, payload: str, *, configured: bool = True) -> dict[str, Any]:
         """One question, one answer. The exit code says nothing where there is an answer."""
         answer: dict[str, Any] | None = None
         error: SynclineError | None = None
         last = ""
-        process = self._start([command, "--config", "config"], {"config": _json(self._load())})
+        arguments = [command, "--config", "config"] if configured else [command]
+        process = self._start(arguments, {"config": _json(self._load())} if configured else {})
         with closing(process):
             for lines in process.lines():
                 for line in lines:
