@@ -31,6 +31,7 @@ PRELOAD = (
     "syncline.connectors.postgres.writing.destination",
     "syncline.connectors.files.destination",
     "syncline.connectors.delta.destination",
+    "syncline.connectors.iceberg.destination",
     "duckdb",
 )
 

@@ -19,6 +19,8 @@ import pyarrow.fs as pafs
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
+from pyiceberg.catalog import load_catalog
+from pyiceberg.exceptions import NoSuchTableError
 from tests.faults.kill_matrix import COLUMNS, PRELOAD, Row, Scenario, Source, Tally, Target
 
 from syncline.core.failpoints import PLAN_STEPS
@@ -46,6 +48,13 @@ MODES = {
         "incremental_deduped_history",
     ),
     "delta": (
+        "full_refresh_overwrite",
+        "full_refresh_append",
+        "full_refresh_overwrite_deduped",
+        "incremental_append",
+        "incremental_deduped_history",
+    ),
+    "iceberg": (
         "full_refresh_overwrite",
         "full_refresh_append",
         "full_refresh_overwrite_deduped",
@@ -113,6 +122,8 @@ def _target(
         return _duckdb(tmp_path / "warehouse.duckdb")
     if destination == "delta":
         return _delta({"path": str(tmp_path / "lake")}, str(tmp_path / "lake"), None)
+    if destination == "iceberg":
+        return _iceberg(tmp_path / "lake")
     if destination == "local":
         return _files("local", {"path": str(tmp_path / "lake")}, pafs.LocalFileSystem(), str(tmp_path / "lake"))
     server: S3Server = request.getfixturevalue("s3_server")
@@ -191,6 +202,24 @@ def _delta(config: dict[str, Any], root: str, options: dict[str, str] | None) ->
 
     small = {"checkpoint_interval": 5, "maintenance": {"compact_files": 3, "expire_after": 0}}
     return Target(name="delta", type="delta", config={**config, **small}, read=read)
+
+
+def _iceberg(root: Path) -> Target:
+    def read(table: str) -> Iterable[tuple[Row, int]]:
+        uri = root / "iceberg-catalog.db"
+        if not uri.exists():
+            return []
+        catalog = load_catalog("syncline", type="sql", uri=f"sqlite:///{uri}")
+        try:
+            found = catalog.load_table(f"default.{table}").scan(selected_fields=(*COLUMNS, "_syncline_generation"))
+        except NoSuchTableError:
+            return []
+        finally:
+            catalog.close()
+        return [(tuple(r[c] for c in COLUMNS), r["_syncline_generation"]) for r in found.to_arrow().to_pylist()]
+
+    config = {"path": str(root), "maintenance": {"compact_files": 3, "keep_versions": 5}}
+    return Target(name="iceberg", type="iceberg", config=config, read=read)
 
 
 def _files(kind: str, config: dict[str, Any], files: pafs.FileSystem, root: str) -> Target:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from psycopg import sql
+from pyiceberg.catalog import load_catalog
 from tests.integration.command import postgres, project, succeed
 
 from syncline.connectors.postgres.types import BUILTIN
@@ -461,6 +462,7 @@ def test_files(case: Case, tmp_path: Path, form: str, mode: str) -> None:
     assert_quarantine(case, form, _set_aside(lake))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full_refresh_overwrite", "incremental_deduped_history"])
 def test_delta(case: Case, tmp_path: Path, mode: str) -> None:
     """delta-rs reads it. What Parquet cannot hold Delta cannot either; times of day are text there. The column of type
@@ -474,6 +476,19 @@ def test_delta(case: Case, tmp_path: Path, mode: str) -> None:
         times = pa.array([t and time.fromisoformat(t) for t in table[name].to_pylist()], pa.time64("us"))
         table = table.set_column(table.schema.get_field_index(name), name, times)
     rows = _plain(table)
+    assert_rows(case, "Parquet", {int(row["id"]): row for row in rows}, len(rows))
+    assert_quarantine(case, "Parquet", _set_aside(lake))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["full_refresh_overwrite", "incremental_deduped_history"])
+def test_iceberg(case: Case, tmp_path: Path, mode: str) -> None:
+    """pyiceberg reads it."""
+    lake = tmp_path / "lake"
+    run(case, tmp_path, {"type": "iceberg", "config": {"path": str(lake)}}, mode, len(case.aside("Parquet")))
+    catalog = load_catalog("syncline", type="sql", uri=f"sqlite:///{lake}/iceberg-catalog.db")
+    rows = _plain(catalog.load_table("default.matrix").scan().to_arrow())
+    catalog.close()
     assert_rows(case, "Parquet", {int(row["id"]): row for row in rows}, len(rows))
     assert_quarantine(case, "Parquet", _set_aside(lake))
 

@@ -17,6 +17,9 @@ from syncline.connectors.duckdb.types import column_type as duckdb_type
 from syncline.connectors.duckdb.types import type_note as duckdb_note
 from syncline.connectors.files.config import FormatType
 from syncline.connectors.files.types import file_type, type_note
+from syncline.connectors.iceberg.types import storage_type as iceberg_storage
+from syncline.connectors.iceberg.types import type_name as iceberg_name
+from syncline.connectors.iceberg.types import type_note as iceberg_note
 from syncline.connectors.postgres.types import BUILTIN, type_matrix_rows
 from syncline.core.schema import Field, arrow_type_to_text
 
@@ -58,8 +61,8 @@ def matrix_page() -> str:
         "(`text`), and `xml` where the server has no libxml (`text`). A type of an extension or a user that does not",
         "exist at the destination becomes `text`, and `check` says so. A domain travels as its base type.",
         "",
-        "| Postgres source | carrier | Parquet | CSV, JSON lines | DuckDB | Delta Lake | remark |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| Postgres source | carrier | Parquet | CSV, JSON lines | DuckDB | Delta Lake | Iceberg | remark |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, field in source_fields():
         parquet = arrow_type_to_text(file_type(field.type, "Parquet"))
@@ -67,9 +70,11 @@ def matrix_page() -> str:
         notes = [remarks.get(name, ""), duckdb_note(field)]
         notes += [f"{f}: {note}" for f in _FORMATS if (note := type_note(field.type, f))]
         notes += [f"Delta: {note}" if "Delta" not in note else note for note in [delta_note(field.type)] if note]
+        notes += [note for note in [iceberg_note(field.type)] if note and "Iceberg" in note]
         remark = "; ".join(dict.fromkeys(n for n in notes if n)).replace("|", "\\|")
+        lake = iceberg_name(iceberg_storage(field.type))
         carrier, text, duck = arrow_type_to_text(field.type), " / ".join(sorted(texts)), duckdb_type(field)
-        cells = [name, carrier, parquet, text, duck, _delta_type(field.type), remark]
+        cells = [name, carrier, parquet, text, duck, _delta_type(field.type), lake, remark]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

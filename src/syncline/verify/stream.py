@@ -223,6 +223,10 @@ def _open_destination(
         from syncline.verify.tables_ends import open_delta_destination
 
         return open_delta_destination(config, target, scope, work_dir)
+    if name == "iceberg":
+        from syncline.verify.tables_ends import open_iceberg_destination
+
+        return open_iceberg_destination(config, target, scope, work_dir)
     raise _unknown("destination", name)
 
 

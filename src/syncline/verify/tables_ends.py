@@ -3,13 +3,15 @@ DuckDB reads them. Nothing of it is shared with the code that writes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
 
 from syncline.connectors.delta.config import DeltaDestinationConfig
+from syncline.connectors.iceberg.config import IcebergDestinationConfig
 from syncline.core.checkpoint import StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.sdk.config import ConnectorConfig
@@ -25,7 +27,7 @@ from syncline.verify.stream import DestinationEnd, Scope
 if TYPE_CHECKING:
     from syncline.sdk.tables.config import TablesConfig
 
-__all__ = ["open_delta_destination"]
+__all__ = ["open_delta_destination", "open_iceberg_destination"]
 
 
 def open_delta_destination(
@@ -65,6 +67,70 @@ def open_delta_destination(
     ]
     names = [field.name for field in table.schema().fields]
     return _end(place, files, names, target, scope, work_dir, {"version": table.version()})
+
+
+def open_iceberg_destination(
+    config: ConnectorConfig, target: StreamTarget, scope: Scope, work_dir: Path
+) -> DestinationEnd:
+    """The newest snapshot of the stream's Iceberg table."""
+    from pyiceberg.catalog import load_catalog
+    from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
+
+    config = cast(IcebergDestinationConfig, config)
+    namespace, name = config.identifier(target.stream)
+    properties = {**config.catalog_properties(), **(_iceberg_s3(config) if config.remote else {})}
+    place = _place(config, work_dir)
+    try:
+        with _closed(load_catalog(config.catalog.name, **properties)) as catalog:
+            table = catalog.load_table((namespace, name))
+        planned = list(table.scan().plan_files())
+    except (NoSuchTableError, NoSuchNamespaceError) as error:
+        place.close()
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"there is no Iceberg table {namespace}.{name} in the catalog",
+            hint="run the sync first, or check catalog, schema and prefix",
+        ) from error
+    if any(each.delete_files for each in planned):
+        place.close()
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"the Iceberg table {namespace}.{name} has delete files, which verify does not read",
+            hint="let the engine that wrote them rewrite the data files",
+        )
+    root = config.root_url()
+    files = [
+        LakeFile(
+            key=each.file.file_path.removeprefix(root),
+            bytes=each.file.file_size_in_bytes,
+            rows=each.file.record_count,
+        )
+        for each in planned
+    ]
+    snapshot = table.current_snapshot()
+    moment = {"snapshot": None if snapshot is None else str(snapshot.snapshot_id)}
+    return _end(place, files, [f.name for f in table.schema().fields], target, scope, work_dir, moment)
+
+
+@contextmanager
+def _closed(catalog: Any) -> Iterator[Any]:
+    try:
+        yield catalog
+    finally:
+        catalog.close()
+
+
+def _iceberg_s3(config: TablesConfig) -> dict[str, str]:
+    names = {
+        "AWS_REGION": "s3.region",
+        "AWS_ENDPOINT_URL": "s3.endpoint",
+        "AWS_ACCESS_KEY_ID": "s3.access-key-id",
+        "AWS_SECRET_ACCESS_KEY": "s3.secret-access-key",
+        "AWS_SESSION_TOKEN": "s3.session-token",
+    }
+    options = _s3_options(config)
+    found = {name: options[key] for key, name in names.items() if key in options}
+    return found | {f"client.{name.removeprefix('s3.')}": v for name, v in found.items() if name != "s3.endpoint"}
 
 
 def _end(

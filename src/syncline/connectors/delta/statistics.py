@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from syncline.sdk.tables.bounds import exact_decimal
 from syncline.sdk.tables.table import Bounds, TableFile
 
 __all__ = ["bounds_of_stats", "stats_of_file"]
@@ -51,7 +52,7 @@ def _written(value: int | str | None, kind: pa.DataType, *, up: bool) -> Any:
     except OverflowError:
         return None
     if pa.types.is_decimal(kind):
-        return float(Decimal(value).scaleb(-kind.scale)) if kind.precision <= _EXACT_DIGITS else None
+        return float(exact_decimal(value, kind.scale)) if kind.precision <= _EXACT_DIGITS else None
     return value
 
 
@@ -88,8 +89,10 @@ def _read(value: Any, kind: pa.DataType, *, up: bool) -> int | str | None:
             micros = (moment - _EPOCH) // timedelta(microseconds=1)
             return micros + 999 if up else micros  # others cut to milliseconds
         if pa.types.is_decimal(kind) and isinstance(value, int | Decimal):
-            scaled = Decimal(value).scaleb(kind.scale)
-            return int(scaled) if scaled == int(scaled) else None
+            sign, digits, exponent = Decimal(value).as_tuple()
+            power = int(exponent) + kind.scale
+            whole = int("".join(map(str, digits)) or "0") * (-1 if sign else 1)
+            return whole * 10**power if power >= 0 else None
     except (ValueError, TypeError, OverflowError):
         return None
     return None

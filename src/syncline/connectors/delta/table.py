@@ -112,6 +112,9 @@ class DeltaTable:
             operation = "SYNCLINE LEDGER"
         return self._put(first, change, schema, operation)
 
+    def retired(self, state: TableState) -> frozenset[str]:
+        return frozenset(data_key(self._folder, path) for path in self._log.state.removes)
+
     def expire(self, state: TableState, *, older_than_seconds: float) -> TableState:
         limit = time.time() - older_than_seconds
         removes = self._log.state.removes
@@ -191,14 +194,11 @@ class DeltaTable:
         foreign = "" if "syncline" in log.info else _who(log.info)
         if self._known is not None and self._known[0] is log and self._known[1] == log.changes:
             last = self._known[2]
-            schema, files, retired = last.schema, last.files, last.retired
+            schema, files = last.schema, last.files
         else:
             schema = arrow_schema(json.loads(log.metadata["schemaString"])) if pointer is not None else pa.schema([])
             files = self._files(log, schema) if pointer is not None else ()
-            retired = frozenset(data_key(self._folder, path) for path in log.removes)
-        state = TableState(
-            version=log.version, schema=schema, files=files, pointer=pointer, foreign=foreign, retired=retired
-        )
+        state = TableState(version=log.version, schema=schema, files=files, pointer=pointer, foreign=foreign)
         self._known = (log, log.changes, state)
         return state
 

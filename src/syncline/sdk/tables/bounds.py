@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from syncline.sdk.tables.table import Bounds, TableFile
 
-__all__ = ["bounds_of", "may_hold"]
+__all__ = ["bounds_of", "exact_decimal", "may_hold"]
 
 #: Longer texts are cut: bounds are for skipping files, and a log holds those of every file.
 _TEXT = 64
@@ -94,8 +94,14 @@ def may_hold(file: TableFile | Mapping[str, Bounds], keys: pa.Table) -> npt.NDAr
 
 def _scalar(value: int | str, kind: pa.DataType) -> pa.Scalar:
     if pa.types.is_decimal(kind):
-        return pa.scalar(Decimal(value).scaleb(-kind.scale), kind)
+        return pa.scalar(exact_decimal(int(value), kind.scale), kind)
     return pa.scalar(value, kind)
+
+
+def exact_decimal(digits: int, scale: int) -> Decimal:
+    """The number of these digits, the last ``scale`` of them behind the point: exact, whatever the context's precision
+    (28 digits by default)."""
+    return Decimal((int(digits < 0), tuple(map(int, str(abs(digits)))), -scale))
 
 
 def _numpy(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.bool_]:
@@ -103,8 +109,3 @@ def _numpy(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.bool_]:
         column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else (column.to_numpy())
     )
     return values.astype(np.bool_)
-
-
-def within(sequence: Sequence[TableFile], keys: pa.Table) -> list[TableFile]:
-    """The files that may have any of the keys."""
-    return [file for file in sequence if may_hold(file, keys).any()]

@@ -70,6 +70,12 @@ class MaintenanceConfig(ConnectorConfig):
         description="Versions older than this ('7 days', '12h', seconds) are forgotten, and the files that only they "
         "have deleted. A reader that has a version open must be done by then.",
     )
+    keep_versions: int = Field(
+        default=500,
+        ge=1,
+        description="Iceberg: no more versions than this are kept, however young: the table's metadata lists them all, "
+        "and is written anew by each commit.",
+    )
     expire: bool = Field(default=True, description="false: keep every version; somebody else must clear them.")
 
 

@@ -233,13 +233,15 @@ class StreamTable:
         if state is None:
             return
         now = self._record(state)
-        kept = {f.key for f in state.files} | state.retired | {f.key for f in self._records.added(now.hidden)}
         stray = [n for n in self._records.names() if n not in now.needed and int(n.rpartition("-")[2]) <= token]
         # What the record before this one had added was committed: it is the table's business, not ours.
         lost = self._records.added([n for n in stray if n != now.previous])
         intents = [i.key for i in self._store.list(f"{self.folder}intents/") if _token_in(i.key) < token]
         keys = [f.key for f in lost] + [k for i in intents for k in json.loads(self._store.get(i) or b"[]")]
-        self._store.delete([key for key in keys if key not in kept])
+        if keys:
+            kept = {f.key for f in state.files} | self.table.retired(state)
+            kept |= {f.key for f in self._records.added(now.hidden)}
+            self._store.delete([key for key in keys if key not in kept])
         self._store.delete(intents)
         self._records.delete(stray)
 

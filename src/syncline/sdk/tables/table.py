@@ -74,8 +74,6 @@ class TableState:
     files: tuple[TableFile, ...]
     pointer: Pointer | None
     foreign: str = ""
-    #: Keys of files that were part of the table and are kept for readers of its older versions.
-    retired: frozenset[str] = frozenset()
     handle: Any = field(default=None, compare=False)
 
     @property
@@ -136,6 +134,10 @@ class Table(Protocol):
 
     def refusal(self, name: str) -> str | None:
         """Why a column cannot have that name, None when it can."""
+        ...
+
+    def retired(self, state: TableState) -> frozenset[str]:
+        """Keys of files that are kept for readers of older versions; those of ``state`` may be among them."""
         ...
 
     def expire(self, state: TableState, *, older_than_seconds: float) -> TableState:
