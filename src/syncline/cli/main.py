@@ -11,6 +11,7 @@ from syncline import __version__
 from syncline.cli import (
     alerts,
     apply,
+    changes,
     check,
     connectors,
     demo,
@@ -49,6 +50,8 @@ app.command("discover")(discover.discover)
 app.command("sync")(sync.sync)
 app.command("verify")(verify.verify)
 app.add_typer(state.app, name="state")
+app.command("changes")(changes.changes)
+app.command("backfill")(changes.backfill)
 app.add_typer(quality.app, name="quality")
 app.add_typer(quarantine.app, name="quarantine")
 app.command("lag")(lag.lag)

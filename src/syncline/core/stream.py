@@ -149,6 +149,10 @@ class SelectedStream:
         """What the source calls it."""
         return self.stream.name if self.origin is None else self.origin.stream.name
 
+    def called(self, name: str) -> bool:
+        """Whether a person who writes ``table`` or ``schema.table`` may mean it: by its own name, or the source's."""
+        return any(name in (str(known), known.name) for known in (self.name, self.source_name))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "stream": self.stream.to_json(),

@@ -109,9 +109,8 @@ def _chosen(selection: list[SelectedStream], streams: Sequence[StreamName] | Non
     """Those of the selection that are named, with or without their namespace; ``config`` for a name that none has."""
     if streams is None:
         return selection
-    found = [s for s in selection if s.name in streams or StreamName(name=s.name.name) in streams]
-    known = {s.name for s in found} | {StreamName(name=s.name.name) for s in found}
-    if unknown := [str(name) for name in streams if name not in known]:
+    found = [s for s in selection if any(s.called(str(name)) for name in streams)]
+    if unknown := [str(name) for name in streams if not any(s.called(str(name)) for s in found)]:
         raise SynclineError(
             ErrorKind.CONFIG,
             f"the connection takes no stream {', '.join(unknown)}",

@@ -20,6 +20,7 @@ from typing import Any
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import Catalog, SelectedStream, StreamName, SyncMode
 from syncline.engine.events import AttemptFinished, AttemptStarted, Log, StreamFinished
+from syncline.engine.evolution.backfill import fill_added
 from syncline.engine.evolution.review import SchemaReview
 from syncline.engine.feed_run import FeedRun
 from syncline.engine.log_run import LogRun
@@ -160,6 +161,8 @@ def run_attempt(
                     conductor = _Conductor(spec, source, destination, executor, emit, log_run, stop, review.renamed)
                     results = conductor.run(selection, refused)
             results = [*results, *_vanished(review, emit)]
+            done = {r.stream for r in results if r.status == "succeeded"}
+            fill_added(spec, source, destination, [s for s in selection if s.name in done], review.added, emit)
     except SynclineError as error:
         emit(Log(level="ERROR", message=str(error)))
         return _ended([], began, emit, error.at(connection=spec.connection))

@@ -15,7 +15,7 @@ def named_streams(selection: list[SelectedStream], names: list[str] | None) -> l
         return selection
     found = []
     for name in names:
-        matches = [s for s in selection if name in (str(s.name), s.name.name)]
+        matches = [s for s in selection if s.called(name)]
         if len(matches) != 1:
             near = nearest(name, [str(s.name) for s in selection])
             raise SynclineError(

@@ -84,7 +84,7 @@ def checked_mappers(stream: StreamConfig) -> tuple[Mapping[str, Any], ...]:
             checked_blocks([{"from": stream.name, "mappers": list(stream.mappers)}])
         except SynclineError as error:
             raise invalid(
-                "configurations.streams", f"stream {stream.name!r}: {error.message}", hint=error.hint
+                "configurations.streams", f"mappers of stream {stream.name!r}: {error.message}", hint=error.hint
             ) from error
     return tuple(stream.mappers)
 

@@ -43,7 +43,8 @@ class _Judged:
 class SchemaReview:
     """Made once per attempt. ``selection`` is what the attempt takes, ``refused`` the streams that must not start and
     why, by name; ``vanished`` those that are gone; ``renamed`` for each stream its columns' former -> present names;
-    ``changes`` is to be told."""
+    ``added`` those that are new and taken (columns that a mapping makes of them are not told); ``changes`` is to be
+    told."""
 
     def __init__(self, spec: AttemptSpec, catalog: Catalog, destination: Destination, *, logged: bool) -> None:
         self._spec, self._destination, self._logged = spec, destination, logged
@@ -54,6 +55,7 @@ class SchemaReview:
         self.refused: dict[str, SynclineError] = {}
         self.vanished: dict[StreamName, SynclineError] = {}
         self.renamed: dict[StreamName, Mapping[str, str]] = {}
+        self.added: dict[StreamName, list[str]] = {}
         self.selection: list[SelectedStream] = []
         self._names = frozenset(str(s.name) for s in catalog.streams)
         left_out = self._new_streams(catalog)
@@ -88,6 +90,25 @@ class SchemaReview:
         if self._before is None or seen.to_json() != self._before.to_json():
             write_seen(self._spec, self._destination, seen)
 
+    def accept(self, streams: Sequence[StreamName] | None = None) -> list[str]:
+        """A person has looked at the changes of these streams (None: of all) and wants to go on with them. Gives the
+        streams for which that is news."""
+        wanted = {str(name) for name in streams} if streams is not None else None
+        present = {
+            name: seen
+            for name, seen in self._now.items()
+            if wanted is None or name in wanted or any(str(s.name) in wanted for s in self.selection if _is(s, name))
+        }
+        before = {} if self._before is None else self._before.streams
+        news = [name for name, seen in present.items() if name not in before or before[name] != seen]
+        left = self.seen()
+        if wanted is None:
+            write_seen(self._spec, self._destination, SeenSource(names=self._names, streams=self._now))
+        elif news:
+            streams_seen = {**left.streams, **present}
+            write_seen(self._spec, self._destination, SeenSource(names=left.names, streams=streams_seen))
+        return news
+
     def seen(self) -> SeenSource:
         """What the ledger is to say after this look."""
         former = {} if self._before is None else self._before.streams
@@ -95,7 +116,7 @@ class SchemaReview:
         held = {
             name: former[name]
             for name in self._now
-            if name in former and any(str(s.name) in self.refused for s in self.selection if str(s.source_name) == name)
+            if name in former and any(str(s.name) in self.refused for s in self.selection if _is(s, name))
         }
         gone = {str(name): former[str(name)] for name in self.vanished if str(name) in former}
         return SeenSource(names=self._names | set(gone), streams={**self._now, **gone, **held})
@@ -180,6 +201,8 @@ class SchemaReview:
             self._tell(str(selected.name), "key", ", ".join(before.key) or "none", ", ".join(key) or "none")
             judge.take_key(key)
         judged = judge.verdict(selected)
+        names = judged.selected.stream.schema.names
+        self.added[judged.selected.name] = [c.column for c in changes if c.kind == "added" and c.column in names]
         judged.renamed = {
             c.before.name: c.after.name
             for c in changes
@@ -303,6 +326,10 @@ class _StreamJudge:
             else advice,
             where={"stream": str(name)},
         )
+
+
+def _is(selected: SelectedStream, written: str) -> bool:
+    return str(selected.source_name) == written
 
 
 def _told(change: ColumnChange) -> str:
