@@ -127,16 +127,7 @@ class Audit:
                 relation="" if view is None else _last_of_each(view.relation, target),
             )
             results = judge(gates, facts)
-        error = self._limits.error(rows + aside, aside)
-        blocking = [r for r in results if r.blocks]
-        if error is None and blocking:
-            first = "; ".join(str(r) for r in blocking)
-            error = SynclineError(
-                ErrorKind.DATA,
-                f"not published: {first}",
-                hint="what was there stays visible. Look at it: syncline quality show; mend the source and sync again, "
-                "or mend the gates or the staged rows and run: syncline quality replay",
-            )
+        error = self._limits.error(rows + aside, aside) or _broken(results)
         place = "" if error is None else self._place(target, held, token)
         return Verdict(results=tuple(results), error=error, place=place)
 
@@ -161,6 +152,16 @@ class Audit:
             ErrorKind.DATA, f"nothing new came: {reason}", hint="look at the source, or mend the gates"
         )
         return Verdict(results=tuple(results), error=error)
+
+    def verdict_of_rows(self, checkpoint: StreamCheckpoint, staged: Sequence[Staged]) -> Verdict:
+        """For rows that must become visible before the stream is read to its end: what was counted, and no more."""
+        quality = with_stages(checkpoint.quality, staged)
+        rows = checkpoint.rows + sum(s.rows for s in staged)
+        gates = [g for g in self.gates if RULES[g.rule].per_row]
+        facts = Facts(rows=rows, note=quality.get("note", {}), schema=StreamSchema(fields=()), history=(), now=_now())
+        results = judge(gates, facts)
+        aside = int(quality.get("aside", 0))
+        return Verdict(results=tuple(results), error=self._limits.error(rows + aside, aside) or _broken(results))
 
     def passed(self, known: Mapping[str, Any], verdict: Verdict, *, rows: int, sync_id: str) -> dict[str, Any]:
         """The record to commit together with the publication."""
@@ -195,6 +196,18 @@ class Audit:
                     results=[r.to_json() for r in verdict.results],
                 )
             )
+
+
+def _broken(results: Sequence[GateResult]) -> SynclineError | None:
+    blocking = [r for r in results if r.blocks]
+    if not blocking:
+        return None
+    return SynclineError(
+        ErrorKind.DATA,
+        f"not published: {'; '.join(str(r) for r in blocking)}",
+        hint="what was there stays visible. Look at it: syncline quality show; mend the source and sync again, "
+        "or mend the gates or the staged rows and run: syncline quality replay",
+    )
 
 
 def _now() -> datetime:

@@ -35,16 +35,29 @@ def feed_position(state: Any, *, loading: bool = False) -> dict[str, Any]:
 
 
 def feed_step(
-    mode: SyncMode, checkpoint: StreamCheckpoint, schema: StreamSchema, *, sync_id: str, resumable: bool
+    mode: SyncMode,
+    checkpoint: StreamCheckpoint,
+    schema: StreamSchema,
+    *,
+    sync_id: str,
+    resumable: bool,
+    gates: str = "",
 ) -> FeedStep:
     """Decide at the start of an attempt. ``resumable``: the source takes up a full copy where it was broken off, within
-    one job; an incremental stream's first copy can always be taken up."""
+    one job; an incremental stream's first copy can always be taken up. ``gates`` is the fingerprint of the quality
+    gates."""
     known = checkpoint.position if checkpoint.position is not None and "feed" in checkpoint.position else None
     loading = known is not None and bool(known.get("loading"))
     reading = checkpoint.phase is Phase.READING
     if reading and checkpoint.write is WriteMode.REPLACE and _write(mode, checkpoint) is WriteMode.REPLACE:
         note = "the copy was broken off and starts over"
         if loading and (mode.incremental or (resumable and checkpoint.sync_id == sync_id)):
+            if checkpoint.quality.get("blocked"):
+                note = "the quality gates held back what was read last, so it is read anew"
+                return FeedStep(write=WriteMode.REPLACE, generation=checkpoint.generation + 1, note=note)
+            if checkpoint.quality.get("gates", "") != gates:
+                note = "the quality gates changed while the copy was unfinished, so it starts over"
+                return FeedStep(write=WriteMode.REPLACE, generation=checkpoint.generation + 1, note=note)
             if checkpoint.schema == schema:
                 return FeedStep(write=WriteMode.REPLACE, generation=checkpoint.generation, position=known, resumed=True)
             note = "the columns changed while the copy was unfinished, so it starts over"

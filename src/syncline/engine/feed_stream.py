@@ -17,11 +17,14 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.failpoints import failpoint
 from syncline.core.partition import ReadPlan
 from syncline.core.stream import SelectedStream, WriteMode
+from syncline.engine.audit import Audit, Verdict
 from syncline.engine.events import Log, PartitionCommitted, Progress, StreamPlanned
 from syncline.engine.feed_step import FeedStep, feed_position, feed_step
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import target_for
+from syncline.engine.task import noted_seal
+from syncline.quality.screen import Screen
 from syncline.sdk.destination import Destination, Writer
 from syncline.sdk.metadata import Normalizer
 
@@ -46,6 +49,8 @@ class FeedStream:
         #: bytes in the open stage, and in the tail behind its last state
         self.bytes_open = self.bytes_tail = 0
         self._spec, self._destination, self._emit, self._resumable = spec, destination, emit, resumable
+        self._audit = Audit(self.selected, destination, emit)
+        self._screen: Screen | None = None
         self._began = time.monotonic()
         self._ended: float | None = None
         self._token = 0
@@ -90,6 +95,7 @@ class FeedStream:
 
     def open(self) -> None:
         """Fence and decide. Nothing is made at the destination before there is something to write."""
+        self._audit.ensure_possible(self._aim(WriteMode.APPEND, generation=0, sync_id="").schema)
         failpoint("fence.before")
         entry = self._destination.fence(self._spec.connection, self.selected.name)
         failpoint("fence.after")
@@ -105,6 +111,7 @@ class FeedStream:
             schema,
             sync_id=self._spec.sync_id,
             resumable=self._resumable,
+            gates=self._audit.fingerprint,
         )
         if step.note:
             self._emit(Log(level="INFO", stream=self.name, message=step.note))
@@ -201,7 +208,12 @@ class FeedStream:
             "position": position,
             "sync_id": self._spec.sync_id,
         }
+        verdict = self._judged(staged, position)
+        rows = self._checkpoint.rows + sum(s.rows for s in staged)
+        quality = self._audit.with_stages(self._checkpoint.quality, staged)
+        changes["quality"] = self._audit.passed(quality, verdict, rows=rows, sync_id=self._spec.sync_id)
         self._commit(staged, changes, publish=True)
+        self._audit.tell(verdict, sync_id=self._spec.sync_id, rows=rows)
         failpoint("publish.after")
         self._end()
         failpoint("finish.after")
@@ -237,7 +249,14 @@ class FeedStream:
         return not self._resumable or self._step.write is not WriteMode.REPLACE
 
     def _aim(self, write: WriteMode, *, generation: int, sync_id: str) -> StreamTarget:
-        return target_for(self._spec, self.selected, write=write, generation=generation, sync_id=sync_id)
+        return target_for(
+            self._spec,
+            self.selected,
+            write=write,
+            generation=generation,
+            sync_id=sync_id,
+            options=self._audit.options,
+        )
 
     def _begin(self) -> None:
         """Once, before the first writer: the ledger learns of the plan, then the containers are made."""
@@ -255,6 +274,7 @@ class FeedStream:
                 "generation": self._step.generation,
                 "schema": self._target.schema,
                 "rows": 0,
+                "quality": self._audit.begun(self._checkpoint.quality),
             }
             if self._step.write is WriteMode.REPLACE:
                 # A former position would be given back for a generation that holds none of its rows.
@@ -282,7 +302,9 @@ class FeedStream:
         self._begin()
         if self._writer is None:
             self._writer = self._destination.writer(self._target, self._partition, self._token)
-        self._writer.write(self._normalize(batch))
+            self._screen = Screen.of(self._target.options, self._target.schema)
+        whole = self._normalize(batch)
+        self._writer.write(whole if self._screen is None else self._screen(whole))
         self._rows_open += batch.rows
         self.bytes_open += batch.bytes
         failpoint("write.after")
@@ -301,7 +323,7 @@ class FeedStream:
         if writer is None:
             return []
         failpoint("seal.before")
-        staged = writer.seal()
+        staged = noted_seal(writer, self._screen)
         failpoint("seal.after")
         self._writer = None
         rows, self._rows_open, self.bytes_open = self._rows_open, 0, 0
@@ -313,6 +335,26 @@ class FeedStream:
             )
         return [staged]
 
+    def _judged(self, staged: list[Staged], position: Mapping[str, Any] | None) -> Verdict:
+        """The verdict on a whole copy, whose last stretch is committed (unseen) for it; ``staged`` is empty then. An
+        increment is judged stretch by stretch, for its states cannot wait: here only what was counted is summed up."""
+        assert self._step is not None
+        assert self._target is not None
+        if self._step.write is not WriteMode.REPLACE:
+            self._audit.say_unjudged()
+            return self._audit.verdict_of_rows(self._checkpoint, staged)
+        if staged and (self._audit.gates or staged[0].quarantined):
+            self._commit(staged, {})
+            staged.clear()
+        verdict = self._audit.verdict(self._target, self._checkpoint, [], self._token)
+        if verdict.error is not None:
+            sync_id = self._spec.sync_id
+            record = self._audit.held_back(self._checkpoint.quality, verdict, sync_id=sync_id, position=position)
+            self._advance([], {"quality": record})
+            self._audit.tell(verdict, sync_id=sync_id, rows=self._checkpoint.rows)
+            raise verdict.error
+        return verdict
+
     def _nothing_new(self) -> bool:
         assert self._step is not None
         assert self._target is not None
@@ -321,9 +363,15 @@ class FeedStream:
 
     def _commit(self, staged: list[Staged], changes: Mapping[str, Any], *, publish: bool = False) -> None:
         failpoint("commit.before")
+        assert self._target is not None
+        if self._target.write is not WriteMode.REPLACE and staged:
+            error = self._audit.verdict_of_rows(self._checkpoint, staged).error
+            if error is not None:
+                raise error
         rows = self._checkpoint.rows + sum(s.rows for s in staged)
         done = self._checkpoint.done | {s.partition for s in staged}
-        self._advance(staged, {"done": done, "rows": rows, **changes}, publish=publish)
+        quality = self._audit.with_stages(self._checkpoint.quality, staged)
+        self._advance(staged, {"done": done, "rows": rows, "quality": quality, **changes}, publish=publish)
         for s in staged:
             self.rows_written += s.rows
             self.rows_quarantined += s.quarantined

@@ -19,6 +19,8 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import StreamSchema
 from syncline.core.stream import StreamName, WriteMode
 from syncline.engine.log_stream import LogStream
+from syncline.quality.limits import Limits
+from syncline.quality.screen import Screen
 from syncline.sdk.change_log import ChangeLog, ChangeReader, ChangeSession
 
 __all__ = ["Flush"]
@@ -112,6 +114,7 @@ class Flush:
 
     def _one(self, stream: LogStream, target: StreamTarget, batch: ChangeBatch) -> None:
         name = stream.selected.name
+        batch = self._screened(target, batch)
         done = self.session.apply(target, batch)
         if done.rows != batch.rows:
             raise SynclineError(
@@ -129,7 +132,29 @@ class Flush:
         counts = self._counts.setdefault(name, [0, 0, 0])
         counts[0] += batch.rows
         counts[1] += done.quarantined
+        if done.quarantined:
+            limits = Limits.from_json(stream.selected.options.get("quarantine"))
+            error = limits.error(stream.rows + counts[0], stream.quarantined + counts[1])
+            if error is not None:
+                raise error
         counts[2] += batch.bytes
+
+    def _screened(self, target: StreamTarget, batch: ChangeBatch) -> ChangeBatch:
+        """The changes with a misfit for each row that a gate sets aside. A deletion has no row to judge, and what an
+        update left out was judged when it was said. A gate that blocks stops the stream here, before the flush."""
+        screen = Screen.of(target.options, batch.schema) if batch.rows else None
+        if screen is None:
+            return batch
+        said = pc.or_(pc.equal(batch.op, int(Op.INSERT)), pc.equal(batch.op, int(Op.UPDATE)))
+        refused = screen.look(batch.data, batch.misfits, only=said, unsaid=batch.unchanged)
+        broken = screen.blocking()
+        if broken:
+            raise SynclineError(
+                ErrorKind.DATA,
+                f"changes of the log break the gate {broken[0]!r}, which blocks",
+                hint="mend the rows at the source, or let the gate warn or set rows aside (severity: quarantine)",
+            )
+        return replace(batch, misfits=(*batch.misfits, *refused)) if refused else batch
 
     def _completed(self, stream: LogStream, batch: ChangeBatch) -> ChangeBatch:
         """In a change log, values that an update left out lie in the row's earlier record. While the changes are those

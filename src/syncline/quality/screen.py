@@ -45,6 +45,8 @@ class Screen:
         self._fresh: list[tuple[str, int]] = []
         names = schema.names
         for gate in screened(gates):
+            if gate.columns[0] not in names:
+                raise gate_error(f"{gate.name}: the stream has no column {gate.columns[0]!r} any more")
             field = schema.field(gate.columns[0])
             if RULES[gate.rule].per_row:
                 self._watched.append(_Watched(gate=gate, place=names.index(field.name), judge=judge_of(gate, field)))
@@ -116,6 +118,16 @@ class Screen:
                 micros = newest.cast(pa.int64()).as_py()
                 self._newest[gate_name] = max(micros, self._newest.get(gate_name, micros))
         return [found[row] for row in sorted(found)]
+
+    def blocking(self) -> list[str]:
+        """Gates that block and are broken by what was looked at so far."""
+        return [
+            name
+            for name, (judged, failed) in self._counts.items()
+            if self._by_name[name].severity is Severity.BLOCK
+            and failed
+            and judged - failed < self._by_name[name].mostly * judged
+        ]
 
     def note(self) -> dict[str, Any]:
         return {"rows": self._rows, "gates": {k: list(v) for k, v in self._counts.items()}, "newest": self._newest}
