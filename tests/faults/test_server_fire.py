@@ -1,8 +1,8 @@
-"""Server and attempts killed at random while connections run on a short schedule: every due run accounted for, none
-doubled, none hanging, and both ends equal.
+"""Server, attempts and the store's database killed at random while connections run on a short schedule: every due run
+accounted for, none doubled, none hanging, and both ends equal.
 
 ``SYNCLINE_FIRE_SECONDS`` (default 60; the long form is 600) and ``SYNCLINE_FIRE_PERIOD`` (seconds between the runs of a
-connection, default 20) scale it. The figures are printed at the end.
+connection, default 20; the long form is 60) scale it. The figures are printed at the end.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -27,7 +29,7 @@ from syncline.store import attempts, jobs
 from syncline.store.database import open_database
 from syncline.store.job_values import Attempt, Job, JobFilter
 from syncline.store.paging import Page
-from syncline.testing.postgres_server import PostgresServer
+from syncline.testing.postgres_server import PostgresServer, start_postgres
 
 pytestmark = pytest.mark.faults
 
@@ -37,18 +39,38 @@ CONNECTIONS = 20
 SEED = int(os.environ.get("SYNCLINE_FIRE_SEED", "20261121"))
 
 
-def test_under_fire(tmp_path: Path, postgres_server: PostgresServer) -> None:
+@contextmanager
+def store_server() -> Iterator[PostgresServer]:
+    """A server for the store alone: it is killed, and the ends of the connections are not."""
+    with start_postgres() as started:
+        yield started
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_under_fire(tmp_path: Path, postgres_server: PostgresServer, store: str) -> None:
     chance = random.Random(SEED)
     database = postgres_server.create_database()
     tally: Counter[str] = Counter()
     _make_tables(postgres_server.dsn(database))
-    with running_server(tmp_path / "home", {"SYNCLINE_SLOTS": "4"}) as server:
+    home = tmp_path / "home"
+    with ExitStack() as stack:
+        url, keeper = f"sqlite:///{home / 'syncline.db'}", None
+        environment = {"SYNCLINE_SLOTS": "4"}
+        if store == "postgres":
+            keeper = stack.enter_context(store_server())
+            p = keeper.params(keeper.create_database("store"))
+            url = f"postgresql://{p['user']}:{p['password']}@{p['host']}:{p['port']}/store"
+            environment |= {"SYNCLINE_DATABASE_URL": url, "SYNCLINE_SECRET_KEY": "00" * 32}
+        server = stack.enter_context(running_server(home, environment))
         connections = [_connect(server, postgres_server, database, n) for n in range(CONNECTIONS)]
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             time.sleep(chance.uniform(0.2, 3.0))
             _change(postgres_server.dsn(database), chance)
-            _fire(server, chance, tally)
+            if keeper is not None and chance.random() < 0.25:
+                _kill_store(keeper, server, chance, tally)
+            else:
+                _fire(server, chance, tally)
         for connection in connections:
             server.call("PATCH", f"/v1/connections/{connection}", {"schedule": {"scheduleType": "manual"}})
         until(lambda: not _active(server), 180)
@@ -57,9 +79,25 @@ def test_under_fire(tmp_path: Path, postgres_server: PostgresServer) -> None:
             assert server.wait(job) == "succeeded", (connection, server.detail(job))
         for n in range(CONNECTIONS):
             assert _content(postgres_server.dsn(database), f"s{n}") == _content(postgres_server.dsn(database), f"d{n}")
-        _check_jobs(tmp_path / "home", connections, tally)
+        _check_jobs(home, url, connections, tally)
     postgres_server.drop_database(database)
-    print(f"\nserver under fire for {SECONDS:g} s: {dict(tally)}")
+    print(f"\nserver on {store} under fire for {SECONDS:g} s: {dict(tally)}")
+
+
+def _kill_store(keeper: PostgresServer, server: ServerProcess, chance: random.Random, tally: Counter[str]) -> None:
+    """The store's database crashes, and sometimes an attempt or the server with it; then it recovers from its log."""
+    keeper.stop("immediate")
+    tally["stores killed"] += 1
+    alive, with_it = server.attempts_alive(), chance.random()
+    if alive and with_it < 0.3:
+        _kill(chance.choice(alive)[0], tally)
+    elif with_it > 0.7:
+        server.kill()
+        tally["servers killed"] += 1
+    time.sleep(chance.choice([0, 0.5, 3.0]))
+    keeper.start()
+    if with_it > 0.7:
+        server.start()
 
 
 def _make_tables(dsn: str) -> None:
@@ -86,8 +124,12 @@ def _connect(server: ServerProcess, postgres: PostgresServer, database: str, n: 
         server.source(postgres, database, f"s{n}"),
         server.destination(postgres, database, f"d{n}"),
         configurations={"streams": [{"name": "t", **mode}]},
-        schedule={"scheduleType": "cron", "cronExpression": f"{n % PERIOD}/{PERIOD} * * * * ?"},
+        schedule={"scheduleType": "cron", "cronExpression": f"{_second(n)} * * * * ?"},
     )
+
+
+def _second(n: int) -> str:
+    return f"{n % PERIOD}/{PERIOD}" if PERIOD < 60 else str(3 * n % 60)
 
 
 def _change(dsn: str, chance: random.Random) -> None:
@@ -131,8 +173,8 @@ def _content(dsn: str, schema: str) -> Counter[tuple[object, ...]]:
         return Counter(connection.execute(f"SELECT id, v, updated_at FROM {schema}.t").fetchall())
 
 
-def _check_jobs(home: Path, connections: list[str], tally: Counter[str]) -> None:
-    store = open_database(f"sqlite:///{home / 'syncline.db'}")
+def _check_jobs(home: Path, url: str, connections: list[str], tally: Counter[str]) -> None:
+    store = open_database(url)
     try:
         with store.read() as tx:
             found = list(jobs.jobs_listed(tx, JobFilter(descending=False), Page(limit=None)).items)

@@ -14,7 +14,7 @@ from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["Client", "connect"]
+__all__ = ["Client", "connect", "connect_airbyte"]
 
 _TIMEOUT = 30.0
 
@@ -36,6 +36,11 @@ class Client:
 
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path)
+
+    def at_config_api(self) -> Client:
+        """The config API beside Airbyte's public one."""
+        root = self.base.removesuffix("/api/public/v1").removesuffix("/v1")
+        return Client(base=f"{root}/api/v1", authorization=self.authorization)
 
     def stream(self, path: str, last_event: str | None = None) -> Iterator[tuple[str, str | None, Any]]:
         """Server-sent events as (event, id, data), until the server ends the stream. Raises ``transient`` when it
@@ -113,16 +118,31 @@ def connect(url: str | None) -> Client:
     base = (url or os.environ.get("SYNCLINE_URL") or "http://127.0.0.1:8000").rstrip("/")
     if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
         raise SynclineError(ErrorKind.CONFIG, f"{base!r} is no address of a server", hint="http://host:port")
-    token = os.environ.get("SYNCLINE_TOKEN")
+    return Client(base=base, authorization=_authorization(base, "/api/syncline/v1/applications/token", "SYNCLINE"))
+
+
+def connect_airbyte(url: str) -> Client:
+    """Airbyte's public API at ``url``. Credentials come from the environment: ``AIRBYTE_TOKEN``, or
+    ``AIRBYTE_CLIENT_ID`` and ``AIRBYTE_CLIENT_SECRET``, or ``AIRBYTE_USER`` and ``AIRBYTE_PASSWORD``."""
+    base = url.rstrip("/")
+    if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
+        raise SynclineError(
+            ErrorKind.CONFIG, f"{base!r} is no address of Airbyte", hint="http://host:8000/api/public/v1"
+        )
+    return Client(base=base, authorization=_authorization(base, "/applications/token", "AIRBYTE"))
+
+
+def _authorization(base: str, token_path: str, prefix: str) -> str | None:
+    """What the environment's credentials of that prefix make of the header."""
+    token = os.environ.get(f"{prefix}_TOKEN")
     if token:
-        return Client(base=base, authorization=f"Bearer {token}")
-    client_id, secret = os.environ.get("SYNCLINE_CLIENT_ID"), os.environ.get("SYNCLINE_CLIENT_SECRET")
+        return f"Bearer {token}"
+    client_id, secret = os.environ.get(f"{prefix}_CLIENT_ID"), os.environ.get(f"{prefix}_CLIENT_SECRET")
     if client_id and secret:
         body = {"client_id": client_id, "client_secret": secret}
-        answer = Client(base=base).post("/api/syncline/v1/applications/token", body)
-        return Client(base=base, authorization=f"Bearer {answer['access_token']}")
-    user, password = os.environ.get("SYNCLINE_USER"), os.environ.get("SYNCLINE_PASSWORD")
+        return f"Bearer {Client(base=base).post(token_path, body)['access_token']}"
+    user, password = os.environ.get(f"{prefix}_USER"), os.environ.get(f"{prefix}_PASSWORD")
     if user and password:
         encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
-        return Client(base=base, authorization=f"Basic {encoded}")
-    return Client(base=base)
+        return f"Basic {encoded}"
+    return None

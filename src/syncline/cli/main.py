@@ -17,6 +17,7 @@ from syncline.cli import (
     demo,
     discover,
     doctor,
+    importing,
     init,
     jobs,
     lag,
@@ -63,6 +64,7 @@ app.add_typer(jobs.app, name="jobs")
 app.command("logs")(logs.logs)
 app.command("apply")(apply.apply)
 app.command("export")(apply.export)
+app.add_typer(importing.app, name="import")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(alerts.app, name="alerts")
 app.command("doctor")(doctor.doctor)
