@@ -17,12 +17,13 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow test-all lint format faults tls bench docs lock clean
+.PHONY: help setup ui ui-types ui-test demo test test-slow test-all lint format faults tls bench docs lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.installed ## Make .venv with Syncline and all that its tests need
+setup: $(VENV)/.installed ## Make .venv with Syncline, all that its tests need, and the web page if Node is there
+	@$(BIN)/python ui/build.py --if-possible
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "Syncline needs Python 3.11 or newer on the PATH (or make PYTHON=...)"; exit 1; }
@@ -45,6 +46,15 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py $(NATIVE)
 		else echo "setup: $$source is not compiled (no C compiler?), its slower Python version is used"; fi; done
 	@touch $@
 	@echo "setup: done, the command is $(BIN)/syncline"
+
+ui: $(VENV)/.installed ## Build the web page (needs Node 20.19 or newer); nothing is done when it is current
+	@$(BIN)/python ui/build.py
+
+ui-types: setup ## Write the types of the page from the server's OpenAPI documents again
+	$(BIN)/python ui/api_types.py
+
+ui-test: ui ## Run the page's component tests
+	cd ui && node node_modules/vitest/vitest.mjs run
 
 demo: setup ## Run the main job on an embedded Postgres: replicate, change, replicate again, verify
 	@$(BIN)/syncline demo
@@ -83,6 +93,6 @@ lock: setup ## Choose the newest allowed versions again and write requirements.l
 		--no-emit-find-links --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean: ## Delete .venv, caches and build products
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist ui/node_modules src/syncline/api/static src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	find src -name '*.so' -delete

@@ -131,7 +131,7 @@ const Row = memo(function Row({ stream, wanted, set, destinationModes, readOnly 
                 <Select aria-label={`Cursor of ${label}`} placeholder="Cursor" w={170} size="xs" searchable value={wanted.cursor} disabled={readOnly} error={!wanted.cursor} onChange={(cursor) => set(stream, { ...wanted, cursor })} data={stream.fields.map((field) => field.name)} />
               ))}
             {keyed && (
-              <MultiSelect aria-label={`Key of ${label}`} placeholder={wanted.key.length === 0 ? "Key" : undefined} w={190} size="xs" searchable leftSection={<IconKey size={14} />} value={wanted.key} disabled={readOnly} error={wanted.key.length === 0} onChange={(key) => set(stream, { ...wanted, key })} data={[...new Set(stream.fields.map((field) => field.name))]} />
+              <MultiSelect aria-label={`Key of ${label}`} placeholder={wanted.key.length === 0 ? "Key" : undefined} w={210} size="xs" searchable styles={{ inputField: { minWidth: 30, width: 30 } }} leftSection={<IconKey size={14} />} value={wanted.key} disabled={readOnly} error={wanted.key.length === 0} onChange={(key) => set(stream, { ...wanted, key })} data={[...new Set(stream.fields.map((field) => field.name))]} />
             )}
           </Group>
         )}
