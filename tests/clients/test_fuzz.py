@@ -27,6 +27,8 @@ CHECKS = [
     "response_schema_conformance",
     "response_headers_conformance",
 ]
+#: Of each operation and round.
+EXAMPLES = os.environ.get("SYNCLINE_FUZZ_EXAMPLES", "10")
 #: Streams do not end; looks take as long as other systems do, and are tried elsewhere.
 LEFT_OUT = "stream$|discover_schema|check_connection|applications/token|/login"
 
@@ -93,7 +95,7 @@ def test_nothing_is_the_servers_fault(
     base = server.base + prefix
     command = [
         *(str(interpreter("schemathesis").parent / "schemathesis"), "run", f"{base}/openapi.json", "--url", base),
-        *("--checks", ",".join(CHECKS), "--exclude-path-regex", LEFT_OUT, "--max-examples", "10"),
+        *("--checks", ",".join(CHECKS), "--exclude-path-regex", LEFT_OUT, "--max-examples", EXAMPLES),
         *("--phases", "coverage,fuzzing"),
         *("--continue-on-failure", "--no-shrink", "--request-timeout", "30", "--warnings", "off"),
     ]
