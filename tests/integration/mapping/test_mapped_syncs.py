@@ -75,6 +75,31 @@ def test_a_file_of_mappings_is_carried_out(postgres_server, people, tmp_path):
     assert columns == ["person_id", "mail_hash", "country", "n", "domain"]
 
 
+def test_the_effect_is_shown_before_anything_is_synced(postgres_server, people, tmp_path):
+    file = project(
+        tmp_path / "a.yaml",
+        postgres(postgres_server, people),
+        {"type": "duckdb", "config": {"path": str(tmp_path / "d.duckdb")}},
+        mappings=MAPPING["mappings"],
+    )
+    shown = succeed("discover", file, "--after-mappings").out
+    for line in (
+        "public.people -> public.staff (key: person_id)",
+        '2. {"filter": "country = \'DE\'"}',
+        "before: id integer, Mail text, country text, salary numeric(10,2), n integer",
+        "1 | ann@x.org | DE | 10.50 | 1",
+        "2 | bob@x.org | FR | NaN | 2",
+        "after: person_id integer, mail_hash string, country text, n integer, domain string",
+        f"1 | {SHA['ann@x.org'][:31]}… | DE | 1 | x.org",
+        "1 of these rows do not pass the filter",
+    ):
+        assert line in shown, shown
+    (told,) = succeed("discover", file, "--after-mappings", "--json").json["a"]
+    assert told["rows_after"][1] == {"person_id": "3", "mail_hash": None, "country": "DE", "n": "3", "domain": None}
+    assert "secrets" not in shown
+    assert not (tmp_path / "d.duckdb").exists()
+
+
 @pytest.mark.slow
 def test_increments_are_merged_by_the_mapped_key(postgres_server, people, tmp_path):
     target = postgres_server.create_database()
