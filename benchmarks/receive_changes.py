@@ -3,7 +3,8 @@
 The log: transactions of pgbench with six row changes each (two updates, three inserts, a delete) on two tables. Every
 run reads a copy of the same slot from its beginning to the same end, in rounds, one after the other; `x` is the median
 over rounds of the ratio to pg_recvlogical in the same round. Ours is a whole process, start-up included: received into
-a spool on disk and, where it says so, read back from it by a cursor in another thread (what the decoder gets).
+a spool on disk and, where it says so, read back from it by a cursor in another thread (what the decoder gets), or read
+back and decoded to typed Arrow columns (the whole path from the slot to what a destination is given).
 """
 
 from __future__ import annotations
@@ -17,15 +18,24 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 from measure import Measurement, measure
 
+from syncline.connectors.postgres.changes.describe import FollowedTable
+from syncline.connectors.postgres.changes.followed import Followed
 from syncline.connectors.postgres.changes.lsn import lsn_from_text
+from syncline.connectors.postgres.changes.reader import PostgresChangeReader
 from syncline.connectors.postgres.changes.receive import Receiver
 from syncline.connectors.postgres.changes.spool import Spool
+from syncline.connectors.postgres.changes.table import Tables
 from syncline.connectors.postgres.config import PostgresSourceConfig
+from syncline.connectors.postgres.reading.source import PostgresSource
+from syncline.connectors.postgres.reading.transaction import SessionMaker
+from syncline.core.change import LogPosition
+from syncline.core.stream import SelectedStream, SyncMode
 from syncline.sdk.connector import ConnectorContext
 from syncline.testing.postgres_server import PostgresServer, find_bindir, start_postgres
 
@@ -47,6 +57,13 @@ DELETE FROM entry WHERE id = (SELECT min(id) FROM entry WHERE id > (:a * 3));
 COMMIT;
 """
 _CHANGES = 6
+_WAYS = (
+    "pg_recvlogical",
+    "ours, to the spool",
+    "ours, spool and read back",
+    "ours, to Arrow",
+    "ours, Python only",
+)
 
 
 def main() -> None:
@@ -83,13 +100,13 @@ def _run(server: PostgresServer, folder: Path, transactions: int, rounds: int, b
     results: dict[str, list[Measurement]] = {}
     server_cpu: dict[str, list[float]] = {}
     for number in range(rounds):
-        for name in ("pg_recvlogical", "ours, to the spool", "ours, spool and read back", "ours, Python only"):
+        for name in _WAYS:
             if name == "ours, Python only" and number:
                 continue
             slot = f"copy_{number}_{len(results) if name not in results else list(results).index(name)}"
             session.execute("SELECT pg_copy_logical_replication_slot('base', %s)", [slot])
             before = _server_cpu(server)
-            measured = _one(server, database, folder, name, slot, end, bindir)
+            measured = _one(server, database, folder, name, slot, end, bindir, transactions * _CHANGES)
             print(f"{name}: {measured} {(folder / 'log.txt').read_text(encoding='utf-8').strip()}", file=sys.stderr)
             server_cpu.setdefault(name, []).append(_server_cpu(server) - before)
             results.setdefault(name, []).append(measured)
@@ -111,7 +128,7 @@ def _run(server: PostgresServer, folder: Path, transactions: int, rounds: int, b
 
 
 def _one(
-    server: PostgresServer, database: str, folder: Path, name: str, slot: str, end: str, bindir: Path
+    server: PostgresServer, database: str, folder: Path, name: str, slot: str, end: str, bindir: Path, changes: int
 ) -> Measurement:
     log = folder / "log.txt"
     if name == "pg_recvlogical":
@@ -127,6 +144,8 @@ def _one(
         "slot": slot,
         "end": end,
         "read_back": name.endswith("back"),
+        "decode": name.endswith("Arrow"),
+        "changes": changes,
         "folder": str(folder),
     }
     environment = {"SYNCLINE_NO_NATIVE": "1"} if "Python" in name else {}
@@ -154,7 +173,12 @@ def _receive(task: dict[str, object]) -> None:
     )
     began, used = time.monotonic(), time.process_time()
     receiver.start()
-    if task["read_back"]:
+    if task["decode"]:
+        maker = SessionMaker(config=config, connection="bench", work_dir=folder)
+        rows = _decode(maker, spool, end)
+        if rows != task["changes"]:
+            raise RuntimeError(f"{rows} changes decoded, {task['changes']} were made")
+    elif task["read_back"]:
         reader = threading.Thread(target=_read_back, args=(spool, end))
         reader.start()
         reader.join()
@@ -174,6 +198,36 @@ def _read_back(spool: Spool, end: int) -> None:
     while cursor.position < end:
         cursor.read(1.0, 16 << 20)
     cursor.close()
+
+
+def _decode(maker: SessionMaker, spool: Spool, end: int) -> int:
+    """Read back and decode, as a run's reader does. The changes seen."""
+    with closing(PostgresSource(maker.config, ConnectorContext(connection="bench", work_dir=maker.work_dir))) as source:
+        streams = source.discover().streams
+    with closing(maker.connect()) as session:
+        tables = {
+            stream.name: FollowedTable(oid=oid, name=stream.name)
+            for stream in streams
+            for (oid,) in session.execute("SELECT %s::regclass::oid", [str(stream.name)])
+        }
+    reader = PostgresChangeReader(
+        cursor=spool.cursor(spool.begin),
+        tables=Tables(maker),
+        followed=Followed(tables=tables),
+        check_utf8=False,
+        on_close=lambda _: None,
+    )
+    for stream in streams:
+        selected = SelectedStream(
+            stream=stream, sync_mode=SyncMode.INCREMENTAL_DEDUPED_HISTORY, primary_key=stream.primary_key
+        )
+        reader.add(selected, LogPosition(lsn=0))
+    rows = 0
+    while reader.position < end:
+        found = reader.read(1.0)
+        rows += sum(batch.rows for _, batch in found.batches) if found is not None else 0
+    reader.close()
+    return rows
 
 
 def _server_cpu(server: PostgresServer) -> float:
