@@ -71,7 +71,8 @@ class StageFolder:
         try:
             for folder in sorted(self._home.glob("t*")) if self._home.exists() else ():
                 if folder == self._folder(token):
-                    continue  # this very attempt's: a stream that got a column is prepared again in the middle of a flush
+                    # This very attempt's: a stream that gets a column is prepared again in the middle of a flush.
+                    continue
                 if checkpoint.plan is None or not checkpoint.plan.resumable or _read(folder / "plan.json") != plan:
                     _remove(folder)
                     continue
