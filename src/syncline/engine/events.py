@@ -20,6 +20,7 @@ __all__ = [
     "StreamFinished",
     "StreamPlanned",
     "TransformFinished",
+    "TransformRunning",
 ]
 
 
@@ -124,6 +125,14 @@ class TransformFinished(Event):
     status: str
     seconds: float
     error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformRunning(Event):
+    """A step after the sync goes on; said now and then, so that nobody takes its silence for an end."""
+
+    step: str
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.engine.evolution.policy import Contract, SchemaUpdates
+from syncline.jobs.transform.step import parse_steps
 from syncline.sdk.interpolation import literal
 from syncline.sdk.mapping import checked_blocks
 from syncline.sdk.metadata import MetadataColumns
@@ -18,6 +20,7 @@ from syncline.service.changes import UNSET, Unset
 from syncline.service.control import Control
 from syncline.service.definitions import connector_of
 from syncline.service.errors import NotFoundError
+from syncline.service.gates import gates_json
 from syncline.service.project import Connection, SchemaChangesBlock, StreamBlock, SyncBlock, mapper_blocks
 from syncline.service.stream_configs import checked_streams, placed, stream_block
 from syncline.store import actors as actor_rows
@@ -65,7 +68,9 @@ def _connection(control: Control, stored: StoredConnection, source: Actor, desti
     blocks = None
     if stored.streams is not None:
         written = (stream_block(each) for each in stored.streams)
-        blocks = tuple(StreamBlock(**block, **judged.get(block["name"], {})) for block in written)
+        blocks = tuple(
+            StreamBlock(**block, **_judged(judged.get(block["name"], {}), block["name"])) for block in written
+        )
     return Connection(
         name=stored.key,
         source=ConnectorReference(
@@ -84,7 +89,8 @@ def _connection(control: Control, stored: StoredConnection, source: Actor, desti
             concurrency=options.concurrency,
             deletes="soft" if soft else "hard",
             metadata_columns=MetadataColumns(options.metadata_columns),
-            gates=tuple(options.quality.get("gates", ())),
+            gates=gates_json(options.quality.get("gates", ()), None, f"connection {stored.name!r}"),
+            transforms=tuple(s.to_json() for s in parse_steps(options.transforms)),
             quarantine=options.quality.get("quarantine"),
             schema_changes=SchemaChangesBlock(
                 policy=SchemaUpdates(stored.non_breaking_updates),
@@ -92,3 +98,9 @@ def _connection(control: Control, stored: StoredConnection, source: Actor, desti
             ),
         ),
     )
+
+
+def _judged(said: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A stream's gates as the engine takes them, and its limits of the quarantine."""
+    gates = gates_json(said["gates"], None, f"stream {name}") if "gates" in said else ()
+    return {**said, **({"gates": gates} if gates else {})}

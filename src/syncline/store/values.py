@@ -198,9 +198,9 @@ class StreamConfig:
 class ConnectionOptions:
     """What Airbyte has no word for. ``mode`` and ``cursor_field`` are the default of streams that name none;
     ``mappings`` is what becomes of streams and columns on their way, ``contracts`` (column -> word) what is done when
-    one changes, ``quality`` the gates and limits of the quarantine (``gates``, ``quarantine``, and ``streams`` with both
-    by name). ``priority``: higher ones leave the queue first; ``timeout_seconds`` ends a whole job (None: never),
-    ``no_progress_seconds`` an attempt that does nothing."""
+    one changes, ``quality`` the gates and limits of the quarantine (``gates``, ``quarantine``, and ``streams`` with
+    both by name), ``transforms`` the steps after a sync. ``priority``: higher ones leave the queue first;
+    ``timeout_seconds`` ends a whole job (None: never), ``no_progress_seconds`` an attempt that does nothing."""
 
     mode: str = "full_refresh_overwrite"
     cursor_field: str | None = None
@@ -214,13 +214,15 @@ class ConnectionOptions:
     mappings: tuple[Mapping[str, Any], ...] = ()
     contracts: Mapping[str, str] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
+    transforms: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if value is not None and value not in ((), {})}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ConnectionOptions:
-        return cls(**{**data, "mappings": tuple(data.get("mappings", ()))})
+        lists = {key: tuple(data.get(key, ())) for key in ("mappings", "transforms")}
+        return cls(**{**data, **lists})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from syncline.core.errors import ErrorKind, SynclineError
-from syncline.engine.events import Log, TransformFinished
+from syncline.engine.events import Log, TransformFinished, TransformRunning
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.sync import AttemptResult
@@ -24,6 +25,10 @@ from syncline.sdk.interpolation import resolve
 from syncline.sdk.reference import open_destination
 
 __all__ = ["after_sync", "ensure_steps_can_run"]
+
+
+#: A supervisor gives up an attempt that says nothing for minutes.
+_TICK_SECONDS = 20.0
 
 
 def ensure_steps_can_run(spec: AttemptSpec) -> None:
@@ -63,10 +68,14 @@ def _run(spec: AttemptSpec, result: AttemptResult, step: TransformStep, emit: Ev
     error: SynclineError | None = None
     said = ""
     emit(Log(level="INFO", message=f"step {step.name!r} begins"))
+    ended = threading.Event()
+    threading.Thread(target=_tick, args=(step, ended, emit), name=f"step {step.name}", daemon=True).start()
     try:
         said = _done(spec, result, step, emit)
     except SynclineError as raised:
         error = raised.at(step=step.name)
+    finally:
+        ended.set()
     seconds = time.monotonic() - began
     emit(
         TransformFinished(
@@ -82,6 +91,12 @@ def _run(spec: AttemptSpec, result: AttemptResult, step: TransformStep, emit: Ev
     else:
         emit(Log(level="INFO", message=f"step {step.name!r} done in {seconds:.1f} s" + (f": {said}" if said else "")))
     return error
+
+
+def _tick(step: TransformStep, ended: threading.Event, emit: EventSink) -> None:
+    began = time.monotonic()
+    while not ended.wait(_TICK_SECONDS):
+        emit(TransformRunning(step=step.name, seconds=round(time.monotonic() - began, 1)))
 
 
 def _done(spec: AttemptSpec, result: AttemptResult, step: TransformStep, emit: EventSink) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from syncline.jobs.schedule import next_due
+from syncline.jobs.transform.step import parse_steps
+from syncline.quality.rules import parse_gates
 from syncline.service.connections import check_options
 from syncline.service.errors import invalid
 from syncline.service.project import ConnectionBlock, StreamBlock
@@ -71,6 +73,7 @@ def values_of(name: str, block: ConnectionBlock) -> Values:
         mappings=tuple(block.mappings) if not isinstance(block.mappings, str) else (),
         contracts={column: word.value for column, word in changes.contracts.items()},
         quality=_quality(block),
+        transforms=_steps(block),
     )
     schedule, streams = schedule_without_after(block), None
     if block.streams is not None:
@@ -113,6 +116,7 @@ def stored_json(stored: StoredConnection, names: Mapping[UUID, str]) -> dict[str
         "deletes": options.deletes,
         "metadata_columns": options.metadata_columns,
         "mappings": [dict(each) for each in options.mappings],
+        "transforms": [dict(each) for each in options.transforms],
         "schema_changes": {"policy": stored.non_breaking_updates, "contracts": dict(options.contracts)},
         "streams": None if stored.streams is None else [_stream_json(each, options) for each in stored.streams],
         "prefix": stored.prefix,
@@ -136,9 +140,16 @@ def _quality(block: ConnectionBlock) -> dict[str, Any]:
     return {**_gates(block), **({"streams": streams} if streams else {})}
 
 
+def _steps(block: ConnectionBlock) -> tuple[dict[str, Any], ...]:
+    """Steps after a sync as they were written; files of SQL stay with who has them."""
+    parse_steps(block.transforms)
+    return tuple(dict(each) for each in block.transforms)
+
+
 def _gates(block: ConnectionBlock | StreamBlock) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if block.gates:
+        parse_gates(block.gates)  # a suite is a file, and that the server does not have
         found["gates"] = [dict(each) for each in block.gates]
     if block.quarantine is not None:
         found["quarantine"] = block.quarantine.model_dump(mode="json", exclude_none=True)
