@@ -105,7 +105,7 @@ class MemoryLogSource(MemorySource):
         with self._world.lock:
             plan = super().snapshot(selected)
             # Deliberately early, as a real log's would be: the snapshot shows some transactions behind it.
-            end = LogPosition(lsn=max(0, log.end - 40), snapshot=str(len(log.transactions)))
+            end = LogPosition(lsn=max(log.confirmed, log.end - 40), snapshot=str(len(log.transactions)))
         return replace(plan, end=end.to_json()) if selected.sync_mode.incremental else plan
 
     def change_log(self, selection: Sequence[SelectedStream]) -> ChangeLog:
@@ -124,6 +124,14 @@ class _MemoryLog:
         self._world.trip("log open")
         if identity is not None and identity != self.identity:
             raise SynclineError(ErrorKind.CONFLICT, "another log", hint="reset the state")
+        # What was confirmed is forgotten, as a real log forgets it.
+        for name, position in positions.items():
+            if position is not None and position.lsn < self._log.confirmed:
+                raise SynclineError(
+                    ErrorKind.CONFLICT,
+                    f"{name} needs the log from {position.lsn} on, and it was confirmed up to {self._log.confirmed}",
+                    hint="reset the state",
+                )
 
     def end(self) -> int:
         self._world.trip("log end")

@@ -228,6 +228,32 @@ def test_a_destination_that_fails_while_it_is_asked_what_it_has_loses_no_stream(
     check(source, mode)
 
 
+@pytest.mark.parametrize("mode", modes())
+def test_nothing_is_confirmed_that_a_copy_still_needs(tmp_path: Path, mode: str) -> None:
+    """One stream's copy fails again and again while the other flows: what it needs of the log is kept for it."""
+    source = Source(6)
+    source.transact()
+
+    def trip(place: str) -> None:
+        if place.startswith("read b "):
+            raise SynclineError(ErrorKind.TRANSIENT, "the table cannot be read now")
+
+    source.world.trip = trip
+    needs = None
+    for _ in range(3):
+        assert source.run(tmp_path, mode).error is not None
+        for _ in range(20):
+            source.transact()
+        entry = source.world.ledger["c", "b"]
+        assert entry.checkpoint.plan is not None
+        needs = needs or entry.checkpoint.plan.end["lsn"]
+        assert source.log.confirmed <= needs
+    source.world.trip = lambda place: None
+    assert source.run(tmp_path, mode).error is None
+    check(source, mode)
+    assert source.log.confirmed == source.log.end
+
+
 def test_follows_until_told_to_stop_and_holds_at_one_place(tmp_path: Path) -> None:
     source, mode = Source(5), MODES[0]
     stop, results = threading.Event(), []
