@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from syncline.cli.connectors_own import conform, new
 from syncline.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List connectors and show their configuration.", no_args_is_help=True)
+app = typer.Typer(help="List, install, write and test connectors, and show their configuration.", no_args_is_help=True)
+app.command()(new)
+app.command("test")(conform)
 
 
 @app.command("list")
@@ -96,9 +99,41 @@ def install(
         print(f"{done['package']} {done['version']} on Python {done['python']}: {done['executable']}")
 
 
+@app.command()
+def update(
+    name: Annotated[str | None, typer.Argument(help="Name of the catalog (default: all that are installed).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Install the catalog's version where another one is installed; the others stay."""
+    import sys
+
+    from syncline.cli.output import print_json
+    from syncline.service.connectors import update_connectors
+
+    done = update_connectors(name, lambda text: print(text, file=sys.stderr))
+    if as_json:
+        print_json(done)
+    else:
+        for each in done:
+            print(f"{each['package']} {each['version']}: {each['executable']}")
+        if not done:
+            print("nothing to update")
+
+
+@app.command("import")
+def import_(
+    registry: Annotated[typer.FileBinaryRead, typer.Argument(help="JSON file of a registry, as Airbyte publishes it.")],
+) -> None:
+    """Add the sources of an Airbyte registry to the catalog of this machine."""
+    from syncline.service.connectors import import_connectors
+
+    print(f"{import_connectors(registry.read())} connectors")
+
+
 def _row(one: Installable) -> list[str]:
     e = one.entry
-    status = "installed" if one.ready else f"syncline connectors install {e.name}"
+    other = f"exists as {e.form}" if e.form != "pypi" else f"syncline connectors install {e.name}"
+    status = "installed" if one.ready else other
     return [e.name, "source", status, f"{e.title} ({e.package} {e.version}, {e.licence}; type: airbyte)"]
 
 
@@ -116,7 +151,12 @@ def spec(
     if role not in (None, "source", "destination"):
         raise SynclineError(ErrorKind.CONFIG, f"unknown role {role!r}", hint="--role source or --role destination")
     roles: list[Role] = [r for r in get_args(Role) if (r == role if role else name in connectors(r))]
-    specs = [connector(r, name) for r in roles] or [connector("source", name)]
+    if not roles and role != "destination":
+        from syncline.service.connectors import specification_of
+
+        _show(specification_of(name), as_json=as_json)
+        return
+    specs = [connector(r, name) for r in roles] or [connector("destination", name)]
     if as_json:
         documents = {s.role: s.config_model().model_json_schema() for s in specs}
         print_json(documents[specs[0].role] if len(specs) == 1 else documents)
@@ -127,6 +167,24 @@ def spec(
             print(f"  {field_name:24} {_kind(info)}")
             if info.description:
                 print(f"  {'':24} {info.description}")
+
+
+def _show(specification: dict[str, Any], *, as_json: bool) -> None:
+    """What a connector of others says of its configuration."""
+    from syncline.cli.output import print_json
+
+    if as_json:
+        print_json(specification)
+        return
+    schema = specification.get("connectionSpecification") or {}
+    needed = schema.get("required") or []
+    print(f"{schema.get('title', 'configuration')} (type: airbyte, under config:)")
+    for name, value in (schema.get("properties") or {}).items():
+        kind = value.get("type") or ("one of" if "oneOf" in value else "any")
+        marks = [", required"] * (name in needed) + [", secret"] * bool(value.get("airbyte_secret"))
+        print(f"  {name:24} {kind}{''.join(marks)}")
+        if value.get("description"):
+            print(f"  {'':24} {' '.join(str(value['description']).split())[:200]}")
 
 
 def _kind(info: Any) -> str:

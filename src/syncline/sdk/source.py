@@ -17,7 +17,7 @@ from syncline.core.partition import Partition, ReadPlan
 from syncline.core.stream import Catalog, SelectedStream
 from syncline.sdk.findings import Finding
 
-__all__ = ["RawFormat", "RawStream", "ReadsRaw", "Source", "TellsArrivals"]
+__all__ = ["RawFormat", "RawStream", "ReadsRaw", "Source", "TellsArrivals", "TellsSpecification"]
 
 
 class Source(Protocol):
@@ -112,4 +112,13 @@ class TellsArrivals(Protocol):
     def arrivals(self) -> str:
         """A text that changes whenever something arrives or changes; empty when there is nothing at all. Called every
         minute or so; reads no data."""
+        ...
+
+
+@runtime_checkable
+class TellsSpecification(Protocol):
+    """Ability: run another connector, which says by itself how it is configured."""
+
+    def specification(self) -> Mapping[str, Any]:
+        """What the connector inside answers, in Airbyte's words: ``connectionSpecification`` is a JSON Schema."""
         ...

@@ -19,7 +19,7 @@ from syncline.core.stream import Catalog, SelectedStream, Stream, StreamName, Sy
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.feed import FedSource
 from syncline.sdk.findings import Finding, Severity
-from syncline.sdk.low_code import check_against, runnable, secret_values
+from syncline.sdk.low_code import check_against, manifest_spec, runnable, secret_values
 from syncline.sdk.own_config import OwnConfig, Redactor
 from syncline.sdk.records.json_schema import schema_of
 from syncline.sdk.records.reader import RecordReader

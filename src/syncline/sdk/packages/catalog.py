@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ __all__ = ["CatalogEntry", "catalog", "find"]
 class CatalogEntry:
     """``version`` is exact, ``python`` the range that the package declares, ``overrides`` mend its metadata,
     ``definition`` is Airbyte's id of the connector. None of these connectors is bundled: the user installs them, under
-    their own ``licence``."""
+    their own ``licence``. ``form`` is ``pypi``, or of an imported entry also ``manifest`` or ``docker``."""
 
     name: str
     title: str
@@ -28,6 +28,7 @@ class CatalogEntry:
     licence: str
     definition: str
     docs: str
+    form: str = "pypi"
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CatalogEntry:
@@ -39,9 +40,10 @@ def catalog() -> list[CatalogEntry]:
     return [CatalogEntry.from_json(e) for e in json.loads(Path(__file__).with_name("catalog.json").read_bytes())]
 
 
-def find(name: str) -> CatalogEntry | None:
-    """By short name or package. None for another package; ``config`` for a short name that is not known."""
-    entries = catalog()
+def find(name: str, further: Sequence[CatalogEntry] = ()) -> CatalogEntry | None:
+    """By short name or package, in ours and then in ``further`` ones. None for another package; ``config`` for a short
+    name that is not known."""
+    entries = [*catalog(), *further]
     for entry in entries:
         if name in (entry.name, entry.package):
             return entry

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from syncline.core.errors import ErrorKind, SynclineError
-from syncline.sdk.packages.catalog import find
+from syncline.sdk.packages.catalog import CatalogEntry, find
 from syncline.sdk.packages.requirement import allows
 
 __all__ = ["Environment", "Wish", "executable_of", "install", "installed", "wish_for"]
@@ -62,10 +62,22 @@ class Environment:
 
 
 def wish_for(
-    name: str, *, version: str | None = None, overrides: Sequence[str] | None = None, python: str | None = None
+    name: str,
+    *,
+    version: str | None = None,
+    overrides: Sequence[str] | None = None,
+    python: str | None = None,
+    further: Sequence[CatalogEntry] = (),
 ) -> Wish:
-    """From a catalog name or a package; what is not given comes from the catalog. Raises ``config``."""
-    entry = find(name)
+    """From a catalog name or a package; what is not given comes from the catalog, or from ``further`` entries. Raises
+    ``config``."""
+    entry = find(name, further)
+    if entry is not None and entry.form != "pypi":
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"{entry.title} exists as {entry.form} only, not on PyPI",
+            hint="type: airbyte with manifest: and its file" if entry.form == "manifest" else "it needs a container",
+        )
     same = entry is not None and version in (None, entry.version)
     package = entry.package if entry is not None else name
     version = version or (entry.version if entry is not None else None)

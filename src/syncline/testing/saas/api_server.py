@@ -131,6 +131,12 @@ class ApiServer:
             def do_POST(self) -> None:
                 self._do()
 
+            def do_DELETE(self) -> None:
+                self._do()
+
+            def do_PATCH(self) -> None:
+                self._do()
+
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
                 pass
 
