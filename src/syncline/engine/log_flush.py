@@ -183,7 +183,9 @@ class Flush:
         row that is gone there, or another one that has its key now, is moved or deleted further on in the log."""
         wanted = pc.and_(batch.moved, _any(list(batch.unchanged.values())))
         if stream.snapshot_until is not None:
-            wanted = pc.and_(wanted, pc.less(batch.lsn, pa.scalar(stream.snapshot_until, batch.lsn.type)))
+            # One that is asked for puts the end off, beyond all that this batch holds: then all of them are.
+            early = pc.and_(wanted, pc.less(batch.lsn, pa.scalar(stream.snapshot_until, batch.lsn.type)))
+            wanted = wanted if early.true_count else early
         if not wanted.true_count:
             return batch
         key = list(stream.target.primary_key)
