@@ -45,6 +45,11 @@ class AirbyteSourceConfig(ConnectorConfig):
     memory_limit_mb: int | None = Field(
         default=4096, ge=128, description="memory that the connector's process may take (Linux); empty for no limit"
     )
+    discover_cache_seconds: float = Field(
+        default=300,
+        ge=0,
+        description="of a package: what it discovered is not asked again for so long (0: always asked)",
+    )
     ca_bundle: str | None = Field(
         default=None,
         description="file with the certificate authorities to trust (PEM), for a proxy that inspects TLS; default: "

@@ -10,6 +10,7 @@ from typing import Any
 from syncline.connectors.airbyte.authorities import trusting
 from syncline.connectors.airbyte.command import command_of
 from syncline.connectors.airbyte.config import AirbyteSourceConfig
+from syncline.connectors.airbyte.discovered import Discovered
 from syncline.connectors.airbyte.feed import ConnectorFeed
 from syncline.connectors.airbyte.manifest import load_manifest
 from syncline.connectors.airbyte.messages import failure, whole
@@ -47,6 +48,9 @@ class AirbyteSource(FedSource):
             self._redact.learn({"secret": secret_values(self._manifest, config.config)})
             check_against(self._manifest, config.config)
         self._command = command_of(config)
+        # Programs under development change what they say from one run to the next; released packages do not.
+        seconds = config.discover_cache_seconds if config.package is not None else 0.0
+        self._discovered = Discovered(context.work_dir, self._command, config.config, seconds)
         self._raw: dict[StreamName, dict[str, Any]] | None = None
 
     def check(self, selection: Sequence[SelectedStream] = ()) -> list[Finding]:
@@ -109,7 +113,10 @@ class AirbyteSource(FedSource):
 
     def _streams(self) -> dict[StreamName, dict[str, Any]]:
         if self._raw is None:
-            found = self._ask("discover", "catalog").get("streams") or []
+            found = self._discovered.load()
+            if found is None:
+                found = self._ask("discover", "catalog").get("streams") or []
+                self._discovered.save(found)
             self._raw = {StreamName(namespace=s.get("namespace"), name=s["name"]): s for s in found}
         return self._raw
 
