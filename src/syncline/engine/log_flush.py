@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +15,8 @@ from syncline.core.batch import Batch
 from syncline.core.change import ChangeBatch, ChangeSlice, Op
 from syncline.core.checkpoint import StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
-from syncline.core.schema import StreamSchema
 from syncline.core.stream import StreamName, WriteMode
+from syncline.engine.log_lookup import as_inserts, filled, left_out
 from syncline.engine.log_stream import LogStream
 from syncline.quality.limits import Limits
 from syncline.quality.screen import Screen
@@ -127,7 +126,7 @@ class Flush:
             # newer than the log is here; what lies between comes again and is harmless.
             fetched = self._fetch(stream, done.missing)
             if fetched.rows:
-                self.session.apply(target, _inserts(fetched.data, stream.columns, batch))
+                self.session.apply(target, as_inserts(fetched, stream.columns, batch))
         self.touched.add(name)
         counts = self._counts.setdefault(name, [0, 0, 0])
         counts[0] += batch.rows
@@ -163,25 +162,15 @@ class Flush:
         key = list(stream.target.primary_key)
         if not key:
             return batch
-        wanted = _any(list(batch.unchanged.values()))
+        wanted = left_out(batch)
         fetched = self._log.fetch(stream.read_as, batch.data.select(key).filter(wanted))
-        places = {row: i for i, row in enumerate(_rows(fetched.data.select(key)))}
-        take = [
-            places.get(row) if asked else None
-            for row, asked in zip(_rows(batch.data.select(key)), wanted.to_pylist(), strict=True)
-        ]
-        found = fetched.data.take(pa.array(take, pa.int64()))
-        columns = []
-        for field, column in zip(batch.data.schema, batch.data.columns, strict=True):
-            mask = batch.unchanged.get(field.name)
-            columns.append(column if mask is None else pc.if_else(mask, found.column(field.name), column))
-        return replace(batch, data=pa.RecordBatch.from_arrays(columns, schema=batch.data.schema))
+        return filled(batch, key, wanted, fetched)
 
     def _moved_whole(self, stream: LogStream, batch: ChangeBatch) -> ChangeBatch:
         """While the log tells again what a copy has seen already, the row under a former key may be another one that
         came later: values that a change of key left out must not be taken from it. They are asked for at the source. A
         row that is gone there, or another one that has its key now, is moved or deleted further on in the log."""
-        wanted = pc.and_(batch.moved, _any(list(batch.unchanged.values())))
+        wanted = pc.and_(batch.moved, left_out(batch))
         if stream.snapshot_until is not None:
             # One that is asked for puts the end off, beyond all that this batch holds: then all of them are.
             early = pc.and_(wanted, pc.less(batch.lsn, pa.scalar(stream.snapshot_until, batch.lsn.type)))
@@ -190,23 +179,9 @@ class Flush:
             return batch
         key = list(stream.target.primary_key)
         fetched = self._fetch(stream, batch.data.select(key).filter(wanted))
-        places = {row: i for i, row in enumerate(_rows(fetched.data.select(key)))}
-        take = [
-            places.get(row) if asked else None
-            for row, asked in zip(_rows(batch.data.select(key)), wanted.to_pylist(), strict=True)
-        ]
-        found = fetched.data.take(pa.array(take, pa.int64()))
-        columns = []
-        for field, column in zip(batch.data.schema, batch.data.columns, strict=True):
-            mask = batch.unchanged.get(field.name)
-            filled = column if mask is None else pc.if_else(pc.and_(mask, wanted), found.column(field.name), column)
-            columns.append(filled)
         left = {name: pc.and_not(mask, wanted) for name, mask in batch.unchanged.items()}
-        return replace(
-            batch,
-            data=pa.RecordBatch.from_arrays(columns, schema=batch.data.schema),
-            unchanged={name: mask for name, mask in left.items() if mask.true_count},
-        )
+        whole = filled(batch, key, wanted, fetched)
+        return replace(whole, unchanged={name: mask for name, mask in left.items() if mask.true_count})
 
     def _fetch(self, stream: LogStream, keys: pa.RecordBatch) -> Batch:
         """The present rows under these keys. They are ahead of the log, and under a key there may be another row by
@@ -229,27 +204,3 @@ def _before(part: ChangeSlice, until: int) -> ChangeSlice:
         if rows or batch.evolution is not None:
             batches.append((name, batch.slice(0, rows)))
     return replace(part, batches=tuple(batches), position=min(part.position, until))
-
-
-def _inserts(data: pa.RecordBatch, schema: StreamSchema, of: ChangeBatch) -> ChangeBatch:
-    """Fetched rows as inserts at the place of the batch that asked for them."""
-    rows, last = data.num_rows, of.rows - 1
-    return ChangeBatch(
-        schema=schema,
-        data=data,
-        op=pa.array([int(Op.INSERT)] * rows, pa.uint8()),
-        lsn=pa.repeat(of.lsn[last], rows),
-        ordinal=pa.repeat(of.ordinal[last], rows),
-        committed_at=pa.repeat(of.committed_at[last], rows),
-    )
-
-
-def _any(masks: list[pa.Array]) -> pa.Array:
-    found = masks[0]
-    for mask in masks[1:]:
-        found = pc.or_(found, mask)
-    return found
-
-
-def _rows(data: pa.RecordBatch) -> list[tuple[Any, ...]]:
-    return list(zip(*(column.to_pylist() for column in data.columns), strict=True))
