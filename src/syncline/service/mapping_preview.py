@@ -67,7 +67,9 @@ def preview_mappings(connection: Connection, settings: Settings, *, rows: int = 
 
 def _preview(source: Source, selected: SelectedStream, rows: int) -> MappedPreview:
     origin = selected.origin or selected
-    before, after, note = (), (), ""
+    before: Sample = ()
+    after: Sample = ()
+    note = ""
     if rows and isinstance(source, ReadsFeed):
         note = "no rows: this source gives them only in a run"
     elif rows:

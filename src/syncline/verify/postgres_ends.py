@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -35,15 +36,18 @@ def open_postgres_source(
     latest: Latest | None,
     work_dir: Path,
     snapshot: str | None,
+    where: str | None = None,
 ) -> PostgresSide:
     """The stream's table or view, as ``snapshot`` shows it where one is given; rows changed after ``position`` are
-    pending."""
+    pending. ``where``: an SQL condition of the connection's mappings."""
     config = cast(PostgresSourceConfig, config)
-    table = PostgresTable(schema=selected.name.namespace or "public", name=selected.name.name, latest=latest)
+    table = PostgresTable(
+        schema=selected.name.namespace or "public", name=selected.name.name, where=where, latest=latest
+    )
 
     def decide(relation: Relation) -> PostgresTable:
         pending = _pending(relation, position, rows_have_xmin=latest is None) if position else None
-        return PostgresTable(schema=table.schema, name=table.name, latest=latest, pending=pending)
+        return replace(table, pending=pending)
 
     return PostgresSide(
         _connector(config, work_dir),

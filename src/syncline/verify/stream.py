@@ -30,6 +30,7 @@ from syncline.core.stream import SelectedStream, SyncMode, WriteMode
 from syncline.sdk.config import ConnectorConfig
 from syncline.verify.columns import METADATA, ColumnSpec, column_of
 from syncline.verify.compare import Comparison, compare
+from syncline.verify.mapped import MappedSide, mapped_view
 from syncline.verify.moment import FixedMoment
 from syncline.verify.quarantine import Record, key_texts
 from syncline.verify.report import VerifyReport
@@ -94,18 +95,24 @@ def verify_stream(
             where={"stream": str(selected.name)},
         )
     columns, excluded = _columns(selected, checkpoint)
+    view = mapped_view(selected)
+    if view is not None:
+        columns, excluded = view.comparable(columns, excluded)
+    read_as = selected.origin or selected
     key = tuple(selected.primary_key)
     of_files = _connector(source_config) == "files"
     latest = None
     if selected.sync_mode.deduped and (of_files or key != tuple(selected.stream.primary_key)):
         # The key is the user's own: the source may hold several rows of it, of which the sync keeps the newest.
-        cursor = target.cursor_field
-        latest = Latest(key=key, order=(cursor,) if cursor else (), ties=False)
+        cursor = target.cursor_field if view is None else view.names.get(target.cursor_field or "")
+        latest = Latest(key=tuple(read_as.primary_key), order=(cursor,) if cursor else (), ties=False)
     try:
         with ExitStack() as stack:
-            source = stack.enter_context(
-                closing(_open_source(source_config, selected, checkpoint, latest, work_dir, moment))
+            where = None if view is None else view.where
+            source: Side = stack.enter_context(
+                closing(_open_source(source_config, read_as, checkpoint, latest, work_dir, moment, where))
             )
+            source = source if view is None else MappedSide(source, view.names)
             scope = _scope(selected, checkpoint, of_files=of_files)
             end = _open_destination(destination_name, destination_config, target, scope, work_dir)
             destination = stack.enter_context(closing(end.side))
@@ -188,18 +195,26 @@ def _open_source(
     latest: Latest | None,
     work_dir: Path,
     moment: FixedMoment | None,
+    where: str | None,
 ) -> Side:
     if _connector(config) == "postgres":
         from syncline.verify.postgres_ends import open_postgres_source
 
         return open_postgres_source(
-            config, selected, checkpoint.position, latest, work_dir, None if moment is None else moment.snapshot
+            config, selected, checkpoint.position, latest, work_dir, None if moment is None else moment.snapshot, where
+        )
+    if where is not None:
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            "a mapping filters the rows of this stream, and verify cannot ask this source for them alone",
+            hint="compare counts by hand, or leave the filter out and copy the stream anew",
         )
     if _connector(config) == "files":
         from syncline.verify.files_ends import open_files_source
 
         assert checkpoint.schema is not None
-        fields = [f for f in checkpoint.schema.fields if f.name not in METADATA]
+        known = checkpoint.schema.fields if selected.stream.mapping == () else selected.stream.schema.fields
+        fields = [f for f in known if f.name not in METADATA]
         return open_files_source(config, selected, fields, checkpoint.position, latest, work_dir)
     raise _unknown("source", type(config).__name__)
 

@@ -313,3 +313,26 @@ def test_a_bad_mapping_is_an_error_before_anything_is_touched(postgres_server, p
     assert done.code == 3, done.text
     assert re.search(words, done.text.replace("\n", " ")), done.text
     assert not (tmp_path / "d.duckdb").exists()
+
+
+def test_a_mapped_stream_is_verified_as_far_as_its_values_are_the_sources(postgres_server, people, tmp_path):
+    target = {"type": "duckdb", "config": {"path": str(tmp_path / "d.duckdb")}}
+    file = project(tmp_path / "a.yaml", postgres(postgres_server, people), target, mappings=MAPPING["mappings"])
+    succeed("sync", file)
+    (told,) = succeed("verify", file, "--json").json
+    report = told["report"]
+    assert report["equal"]
+    assert (report["source_rows"], report["destination_rows"]) == (2, 2)
+    assert report["columns"] == ["person_id", "country", "n"]
+    assert report["key"] == ["person_id"]
+    assert report["excluded"] == {
+        "mail_hash": "a mapping changes its values (hash)",
+        "domain": "a mapping makes it of other columns",
+    }
+    with duckdb.connect(str(tmp_path / "d.duckdb")) as con:
+        con.execute("UPDATE staff SET n = 100 WHERE person_id = 3")
+        con.execute("INSERT INTO staff (person_id, country, n) VALUES (9, 'DE', 9)")
+    done = syncline("verify", file, "--json")
+    assert done.code == 1
+    found = done.json[0]["report"]
+    assert (found["missing"], found["extra"], found["different"]) == (0, 1, 1)

@@ -84,8 +84,9 @@ class Mapper:
         return all(stage.verb in ("drop", "rename") for stage in self._stages)
 
     @property
-    def verbs(self) -> tuple[str, ...]:
-        return tuple(stage.verb for stage in self._stages)
+    def stages(self) -> tuple[Stage, ...]:
+        """In the order in which they are carried out."""
+        return tuple(self._stages)
 
     def needed(self) -> tuple[str, ...]:
         """The columns of the source that must be read: those that are left, and those that a step looks at."""
@@ -169,9 +170,6 @@ class Mapper:
         names = [self.lineage(name).name for name in key]
         leaves = pc.and_(pc.invert(rows.keep), pc.invert(gone))
         return _left_out(mapped, leaves, [name for name in names if name is not None])
-
-    def close(self) -> None:
-        """Stages hold nothing that lasts; their sandboxes go with them."""
 
     def _evolution(self, evolution: Evolution) -> Evolution:
         """Renames and filled values by their names afterwards. A value that was changed on its way is not known here
