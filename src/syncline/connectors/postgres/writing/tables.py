@@ -28,6 +28,8 @@ __all__ = ["ColumnPlan", "Tables", "is_ours", "name_problems", "plan_columns", "
 
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _MOST_COLUMNS = 1600
+#: Per cent. Room for five new versions of 150 bytes in a page; pages are tidied when the next ones come.
+_FILLFACTOR = 90
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +169,7 @@ class Tables:
         if existing is None:
             with self._session.transaction():
                 self._ledger.enter(self._session, self._token)
-                self._create(self._place.table, plan.types, key=self._merge_key())
+                self._create(self._place.table, plan.types, key=self._merge_key(), options=self._options(None))
                 made = find_relation(self._session, self._place.table)
                 assert made is not None
                 self._ledger.own(self._session, self._place.table, made.oid)
@@ -242,11 +244,18 @@ class Tables:
         )
 
     def _options(self, existing: Relation | None) -> list[str]:
-        """Storage parameters that somebody gave the present generation (fillfactor, autovacuum_…)."""
-        if existing is None:
-            return []
-        row = run(self._session, "SELECT reloptions FROM pg_class WHERE oid = {oid}::oid", oid=existing.oid).fetchone()
-        return list(row[0]) if row and row[0] else []
+        """Storage parameters: those that somebody gave the present generation (fillfactor, autovacuum_…), and room in
+        the pages of tables whose rows will be replaced by key. There a new version stays in its row's page: no index
+        has to learn of it, and half as many pages are touched and logged."""
+        options: list[str] = []
+        if existing is not None:
+            query = "SELECT reloptions FROM pg_class WHERE oid = {oid}::oid"
+            row = run(self._session, query, oid=existing.oid).fetchone()
+            options = list(row[0]) if row and row[0] else []
+        merged = self._target.dedupe or bool(self._merge_key())
+        if merged and not any(option.startswith("fillfactor=") for option in options):
+            options.append(f"fillfactor={_FILLFACTOR}")
+        return options
 
     def evolve(self, plan: ColumnPlan, *, alone: bool = True) -> None:
         """Add and widen what the plan says. Not ``alone``: as part of the caller's transaction, which looks at the
