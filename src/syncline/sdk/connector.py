@@ -19,7 +19,7 @@ from syncline.sdk.config import ConnectorConfig
 from syncline.sdk.destination import Destination
 from syncline.sdk.source import Source
 
-__all__ = ["ConnectorContext", "ConnectorSpec", "Role", "connector", "connectors", "register"]
+__all__ = ["ConnectorContext", "ConnectorSpec", "OAuthFlow", "Role", "connector", "connectors", "register"]
 
 Role = Literal["source", "destination"]
 
@@ -38,6 +38,19 @@ class ConnectorContext:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OAuthFlow:
+    """How an account is opened to a connector by consent in a browser (authorization code). ``token_path`` is below the
+    configuration's ``base_url``, or ``service_url``; ``place`` is the path in the configuration at which ``client_id``,
+    ``client_secret`` and ``refresh_token`` are expected."""
+
+    authorize_url: str
+    service_url: str
+    token_path: str
+    scopes: tuple[str, ...] = ()
+    place: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConnectorSpec:
     """One connector in one role. ``config`` and ``factory`` are ``module:Name``; the factory is called with
     ``(config, context)``. ``drivers`` are the modules that ``extra`` brings; a missing one is reported with the command
@@ -51,6 +64,7 @@ class ConnectorSpec:
     factory: str
     extra: str | None = None
     drivers: tuple[str, ...] = ()
+    oauth: OAuthFlow | None = None
 
     def missing_drivers(self) -> list[str]:
         return [d for d in self.drivers if importlib.util.find_spec(d) is None]

@@ -3,11 +3,13 @@ token that rotates must outlive the run that got it."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,17 @@ class OwnConfig:
         self._path = folder / name
         self._given = dict(given)
         self._of = hashlib.sha256(json.dumps(self._given, sort_keys=True, default=str).encode()).hexdigest()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Between reading and saving: a token that can be used once must not be used by two processes."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
 
     def load(self) -> dict[str, Any]:
         try:

@@ -151,7 +151,6 @@ def _custom(row: CustomDefinition) -> Definition:
         docker_image_tag=row.docker_image_tag,
         documentation_url=row.documentation_url,
         workspace_id=row.workspace_id,
-        manifest=None if row.manifest is None else dict(row.manifest),
         airbyte=stands.airbyte if stands else False,
     )
 

@@ -206,7 +206,7 @@ def test_a_rotated_refresh_token_outlives_the_run(tmp_path: Path) -> None:
         for _ in range(3):
             assert len(_oauth(api.url, tmp_path, refresh_token="refresh-0-abc").good().rows) == 5
         assert tokens.given == 3
-        kept = tmp_path / "work" / "rest-tokens.json"
+        (kept,) = (tmp_path / "home" / "tokens").glob("*.json")
         assert kept.stat().st_mode & 0o077 == 0
         tokens.refresh = "refresh-new-abc"  # somebody has signed in anew
         with pytest.raises(SynclineError) as caught:

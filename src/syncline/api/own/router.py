@@ -9,8 +9,11 @@ from syncline.api.own.connectors import connectors_router
 from syncline.api.own.declarations import declarations_router
 from syncline.api.own.diagnosis import diagnosis_router
 from syncline.api.own.examinations import examinations_router
+from syncline.api.own.oauth import oauth_router
 from syncline.api.own.overview import overview_router
 from syncline.api.own.people import own_people_router
+from syncline.api.own.quality import quality_router
+from syncline.api.own.schema_changes import schema_changes_router
 from syncline.api.own.trials import trials_router
 from syncline.api.own.webhooks import webhooks_router
 from syncline.api.routes import Routes
@@ -27,6 +30,9 @@ own_routers: tuple[Routes, ...] = (
     webhooks_router,
     own_people_router,
     overview_router,
+    schema_changes_router,
     trials_router,
     connectors_router,
+    oauth_router,
+    quality_router,
 )

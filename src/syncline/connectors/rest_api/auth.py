@@ -57,7 +57,11 @@ class Authenticator:
     def _current(self, auth: OAuth2Auth) -> str:
         with self._lock:
             if self._token is None or time.monotonic() >= self._until:
-                self._renew(auth)
+                if auth.refresh_token is None:
+                    self._renew(auth)
+                else:
+                    with self._own.alone():
+                        self._renew(auth)
             assert self._token is not None
             return self._token
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from syncline.connectors.rest_api.auth_config import OAuth2Auth
+from syncline.connectors.rest_api.auth_config import Auth, OAuth2Auth
 from syncline.connectors.rest_api.client import Client
 from syncline.connectors.rest_api.columns import KeptColumns, inferred
 from syncline.connectors.rest_api.config import RestApiConfig, StreamConfig
@@ -23,6 +25,7 @@ from syncline.sdk.feed import FedSource
 from syncline.sdk.findings import Finding, Severity
 from syncline.sdk.own_config import OwnConfig
 from syncline.sdk.records.json_schema import WHOLE, schema_of
+from syncline.settings import load_settings
 
 __all__ = ["RestApiSource"]
 
@@ -36,10 +39,7 @@ class RestApiSource(FedSource):
     def __init__(self, config: RestApiConfig, context: ConnectorContext) -> None:
         self._config, self._context = config, context
         self._streams = {s.name: s for s in config.all_streams()}
-        given = {}
-        if isinstance(config.auth, OAuth2Auth) and config.auth.refresh_token is not None:
-            given = {"client_id": config.auth.client_id, "refresh_token": config.auth.refresh_token.get_secret_value()}
-        self._own = OwnConfig(context.work_dir, given, name="rest-tokens.json")
+        self._own = _tokens(config.auth)
         self._kept = KeptColumns(context.work_dir)
         self._stop = threading.Event()
         self._client = Client(config, self._own, self._stop)  # for looking; a feed has its own
@@ -145,3 +145,13 @@ class RestApiSource(FedSource):
             incremental=cursor is not None,
             kind="stream",
         )
+
+
+def _tokens(auth: Auth | None) -> OwnConfig:
+    """Where a rotated refresh token is kept: one place for all connections and checks with the same configured one,
+    since each may use it up."""
+    given: dict[str, Any] = {}
+    if isinstance(auth, OAuth2Auth) and auth.refresh_token is not None:
+        given = {"client_id": auth.client_id, "refresh_token": auth.refresh_token.get_secret_value()}
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:24]
+    return OwnConfig(load_settings().home / "tokens", given, name=f"{digest}.json")

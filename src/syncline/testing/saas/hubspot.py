@@ -23,6 +23,7 @@ class FakeHubspot(ApiServer):
         self.client = ("client-local", "secret-local")
         self.refresh_tokens = {"refresh-local"}
         self.most_results = _MOST_RESULTS
+        self.codes: set[str] = set()  #: what the browser brings back after a consent; each can be used once
         self.associations_at_once = 100
         self.objects: dict[str, dict[str, dict[str, Any]]] = {}
         self.owners: list[dict[str, Any]] = []
@@ -81,6 +82,10 @@ class FakeHubspot(ApiServer):
                 "expires_in": 1800,
                 "token_type": "bearer",
             }
+        if form.get("grant_type") == "authorization_code" and form.get("code") in self.codes:
+            self.codes.discard(form["code"])
+            self.refresh_tokens = {"refresh-consented"}
+            return {"access_token": self.token, "refresh_token": "refresh-consented", "expires_in": 1800}
         return Reply(status=400, body={"status": "BAD_REFRESH_TOKEN", "message": "missing or unknown refresh token"})
 
     def _list(self, kind: str, query: Mapping[str, str]) -> Any:

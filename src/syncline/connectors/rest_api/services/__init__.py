@@ -1,7 +1,7 @@
 """Services declared by us, from their public API documentation: each is a configuration of its own that becomes one of
 ``rest_api``."""
 
-from syncline.sdk.connector import ConnectorSpec
+from syncline.sdk.connector import ConnectorSpec, OAuthFlow
 
 __all__ = ["HUBSPOT", "SAGE", "SAGE_HR", "SAGE_INTACCT", "STRIPE"]
 
@@ -16,6 +16,26 @@ HUBSPOT = ConnectorSpec(
     factory=f"{_HERE}.hubspot:source",
     extra="rest",
     drivers=("httpx", "msgspec"),
+    oauth=OAuthFlow(
+        authorize_url="https://app.hubspot.com/oauth/authorize",
+        service_url="https://api.hubapi.com",
+        token_path="/oauth/v1/token",  # noqa: S106 - an address
+        scopes=(
+            "oauth",
+            "crm.objects.companies.read",
+            "crm.objects.contacts.read",
+            "crm.objects.deals.read",
+            "crm.objects.owners.read",
+            "tickets",
+        ),
+        place=("credentials",),
+    ),
+)
+_INTACCT = OAuthFlow(
+    authorize_url="https://api.intacct.com/ia/api/v1/oauth2/authorize",
+    service_url="https://api.intacct.com/ia/api/v1",
+    token_path="/oauth2/token",  # noqa: S106 - an address
+    scopes=("offline_access",),
 )
 SAGE_INTACCT = ConnectorSpec(
     name="sage_intacct",
@@ -26,6 +46,7 @@ SAGE_INTACCT = ConnectorSpec(
     factory=f"{_HERE}.sage_intacct:source",
     extra="rest",
     drivers=("httpx", "msgspec"),
+    oauth=_INTACCT,
 )
 SAGE = ConnectorSpec(
     name="sage",
@@ -36,6 +57,7 @@ SAGE = ConnectorSpec(
     factory=f"{_HERE}.sage_intacct:source",
     extra="rest",
     drivers=("httpx", "msgspec"),
+    oauth=_INTACCT,
 )
 SAGE_HR = ConnectorSpec(
     name="sage_hr",

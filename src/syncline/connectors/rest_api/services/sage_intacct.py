@@ -67,6 +67,9 @@ class SageIntacctConfig(ServiceConfig):
     )
     client_id: str | None = Field(default=None, description="client application's identifier, in place of api_key")
     client_secret: SecretStr | None = Field(default=None, description="client application's secret")
+    refresh_token: SecretStr | None = Field(
+        default=None, description="with client_id: the refresh token that a user's consent gave; rotated ones are kept"
+    )
     username: str | None = Field(
         default=None, description="Web Services user for whom a client application asks; @company_id is added"
     )
@@ -78,8 +81,10 @@ class SageIntacctConfig(ServiceConfig):
         pair = self.client_id is not None and self.client_secret is not None
         if (self.api_key is not None) == pair:
             raise ValueError("give api_key, or client_id and client_secret")
-        if pair and self.username is None:
-            raise ValueError("client_id needs username, the Web Services user")
+        if self.refresh_token is not None and not pair:
+            raise ValueError("refresh_token needs client_id and client_secret")
+        if pair and self.username is None and self.refresh_token is None:
+            raise ValueError("client_id needs username, the Web Services user, or refresh_token")
         return self
 
 
@@ -111,12 +116,17 @@ def _auth(config: SageIntacctConfig) -> dict[str, Any]:
             return {"type": "bearer", "token": key}
         client, _, rest = key.partition(":")
         secret = SecretStr(rest)
-    user = config.username or "syncline"
-    return {
+    base = {
         "type": "oauth2",
         "token_url": f"{config.address()}/oauth2/token",
         "client_id": client,
         "client_secret": secret,
+    }
+    if config.refresh_token is not None:
+        return {**base, "refresh_token": config.refresh_token}
+    user = config.username or "syncline"
+    return {
+        **base,
         "parameters": {"username": user if "@" in user else f"{user}@{config.company_id}"},
     }
 

@@ -1,0 +1,12 @@
+"""A home of the test's own: rotated tokens are kept there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNCLINE_HOME", str(tmp_path / "home"))
