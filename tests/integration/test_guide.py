@@ -52,6 +52,22 @@ def test_the_guide_holds_what_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_destination_form_passes_its_suite(tmp_path: Path) -> None:
+    site = str(tmp_path / "site")
+    environment = {**os.environ, "PYTHONPATH": site, "SYNCLINE_HOME": str(tmp_path / "home")}
+    succeed("connectors", "new", "sink", "--form", "destination", "--folder", tmp_path / "sink")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site]
+    subprocess.run([*pip, str(tmp_path / "sink")], check=True, env=environment)
+    ran = subprocess.run(
+        [sys.executable, "-m", "syncline", "connectors", "test", str(tmp_path / "sink" / "tests")],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert "16 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
+@pytest.mark.slow
 def test_the_manifest_form_passes_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNCLINE_HOME", os.environ.get("SYNCLINE_CONNECTORS_HOME", str(tmp_path / "home")))
     done = syncline("connectors", "install", "manifest", "--json")

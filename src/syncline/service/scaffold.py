@@ -11,7 +11,7 @@ from syncline.sdk.connector import connectors
 __all__ = ["FORMS", "scaffold"]
 
 _TEMPLATES = Path(__file__).with_name("templates")
-FORMS = tuple(sorted(path.name for path in _TEMPLATES.iterdir() if path.is_dir()))
+FORMS = tuple(sorted(path.name for path in _TEMPLATES.iterdir() if any(path.rglob("*.tmpl"))))
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
