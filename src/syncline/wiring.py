@@ -18,6 +18,8 @@ from syncline.service.arrivals import FileLooks
 from syncline.service.control import Control
 from syncline.service.metrics import metrics_of
 from syncline.service.running import order_for, plan_for
+from syncline.service.schema_events import SchemaKeeper
+from syncline.service.verdicts import VerdictKeeper
 
 __all__ = ["Machinery", "make_machinery"]
 
@@ -67,7 +69,7 @@ def make_machinery(control: Control) -> Machinery:
         following_slots=jobs.following_slots,
         retry=RetryPolicy(base_seconds=jobs.retry_seconds, ceiling_seconds=jobs.retry_ceiling_seconds),
         patience=Patience(silence=jobs.attempt_lease_seconds),
-        listener=Listeners((metrics_of(control), alarm)),
+        listener=Listeners((metrics_of(control), alarm, VerdictKeeper(control), SchemaKeeper(control))),
         stop_with_server=jobs.on_stop == "stop",
     )
     return Machinery(supervisor=supervisor, alarm=alarm)

@@ -61,7 +61,8 @@ def gate_error(message: str, *, hint: str = "") -> SynclineError:
 
 
 def parse_gates(items: Sequence[Any], suite: Callable[[str], list[Gate]] | None = None) -> list[Gate]:
-    """Gates from a list as it stands in a project file: each item names one rule. ``suite`` reads a Great Expectations
+    """Gates from a list as it stands in a project file: each item names one rule, or is a gate in JSON. ``suite`` reads
+    a Great Expectations
     suite by its path; without it such items are refused. Raises ``config`` naming item and key."""
     gates: list[Gate] = []
     for place, item in enumerate(items, start=1):
@@ -78,6 +79,7 @@ def parse_gates(items: Sequence[Any], suite: Callable[[str], list[Gate]] | None 
 def _parse(item: Any, place: int, suite: Callable[[str], list[Gate]] | None) -> list[Gate]:
     if not isinstance(item, Mapping):
         raise gate_error(f"item {place} is no mapping: write for example {{not_null: id}}")
+    item = _as_written(item)
     words = [k for k in item if k not in _COMMON]
     if len(words) != 1:
         known = f"one of {', '.join(['min_records', 'suite', *RULES])}"
@@ -125,6 +127,14 @@ def _parse(item: Any, place: int, suite: Callable[[str], list[Gate]] | None) -> 
     for gate in made:
         _check(gate, place)
     return made
+
+
+def _as_written(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A gate that was read before, as :meth:`Gate.to_json` gives it, in the words of a file."""
+    if not {"rule", "columns", "options"} <= set(item):
+        return item
+    columns = {"columns": list(item["columns"])} if item["columns"] else {}
+    return {str(item["rule"]): {**columns, **item["options"]}, **{k: item[k] for k in _COMMON if k in item}}
 
 
 def _columns_and_options(word: str, rule: Rule, value: Any, place: int) -> tuple[list[str], dict[str, Any]]:

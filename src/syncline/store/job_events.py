@@ -13,7 +13,7 @@ from syncline.store.database import Transaction
 from syncline.store.job_tables import job_events
 from syncline.store.job_values import Job, JobEvent, JobEventKind
 
-__all__ = ["add_many", "after", "newest", "prune", "record", "row"]
+__all__ = ["add_many", "after", "newest", "newest_of_kind", "prune", "record", "row"]
 
 
 def record(tx: Transaction, job: Job, kind: JobEventKind, at: datetime, **data: Any) -> None:
@@ -71,6 +71,17 @@ def after(
     if job_id is not None:
         query = query.where(job_events.c.job_id == job_id)
     return [JobEvent(**row) for row in tx.execute(query).mappings()]
+
+
+def newest_of_kind(tx: Transaction, connection_id: UUID, kind: JobEventKind, *, limit: int) -> list[JobEvent]:
+    """The last events of one kind of a connection, oldest first."""
+    query = (
+        sa.select(job_events)
+        .where(job_events.c.connection_id == connection_id, job_events.c.kind == kind)
+        .order_by(job_events.c.id.desc())
+        .limit(limit)
+    )
+    return [JobEvent(**row) for row in tx.execute(query).mappings()][::-1]
 
 
 def prune(tx: Transaction, before: datetime) -> int:

@@ -108,6 +108,8 @@ JobEventKind = Literal[
     "succeeded",
     "failed",
     "cancelled",
+    "quality_judged",
+    "schema_changed",
 ]
 WebhookScheme = Literal["stripe", "github", "standard"]
 

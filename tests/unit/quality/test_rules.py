@@ -173,3 +173,17 @@ def test_a_gate_survives_json() -> None:
     (gate,) = parse_gates([{"range": {"column": "x", "min": datetime(2024, 1, 1, tzinfo=UTC)}, "severity": "warn"}])
     assert Gate.from_json(gate.to_json()) == gate
     assert gate.severity is Severity.WARN
+
+
+def test_a_gate_that_was_read_is_read_again() -> None:
+    items: list[Any] = [
+        {"not_null": "x"},
+        {"unique": ["x", "y"], "severity": "warn"},
+        {"row_count": {"min": 1, "change": "5%"}},
+        {"sql": "SELECT 1"},
+        {"range": {"column": "x", "above": 1}, "mostly": 0.5, "name": "n"},
+        {"references": {"column": "x", "table": "t", "to": "id"}},
+        {"expectation": {"type": "expect_column_median_to_be_between", "kwargs": {"column": "x"}}},
+    ]
+    gates = parse_gates(items)
+    assert parse_gates([g.to_json() for g in gates]) == gates

@@ -9,6 +9,7 @@ from syncline.api.own.connectors import connectors_router
 from syncline.api.own.declarations import declarations_router
 from syncline.api.own.diagnosis import diagnosis_router
 from syncline.api.own.examinations import examinations_router
+from syncline.api.own.limits import limits_router
 from syncline.api.own.oauth import oauth_router
 from syncline.api.own.overview import overview_router
 from syncline.api.own.people import own_people_router
@@ -24,6 +25,7 @@ own_routers: tuple[Routes, ...] = (
     own_connections_router,
     declarations_router,
     examinations_router,
+    limits_router,
     activity_router,
     alerts_router,
     diagnosis_router,

@@ -20,7 +20,7 @@ from syncline.sdk.reference import ConnectorReference, validated
 
 __all__ = ["run_dbt"]
 
-_PASSWORD = "DBT_ENV_SECRET_SYNCLINE_PASSWORD"  # noqa: S105 - the name of a variable; dbt keeps such out of its logs
+_PASSWORD = "DBT_ENV_SECRET_DESTINATION_PASSWORD"  # noqa: S105 - the name of a variable; dbt keeps such out of its logs
 
 
 def run_dbt(

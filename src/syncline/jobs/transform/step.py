@@ -80,6 +80,8 @@ def parse_steps(items: Sequence[Any], read_file: Callable[[str], str] | None = N
 def _parse(item: Any, place: int, read_file: Callable[[str], str] | None) -> TransformStep:
     if not isinstance(item, Mapping):
         raise step_error(f"item {place} is no mapping: write for example {{sql: models/daily.sql}}")
+    if {"kind", "options"} <= set(item):  # read before, as to_json() gives it
+        item = {str(item["kind"]): item["options"], **{k: item[k] for k in ("name", "timeout") if k in item}}
     words = [k for k in item if k not in ("name", "timeout")]
     if len(words) != 1:
         raise step_error(f"item {place} must name one kind of step: {', '.join(KINDS)}")
