@@ -249,7 +249,8 @@ class IcebergTable:
         )
 
     def _pointer(self, table: Their) -> Pointer | None:
-        """From the newest snapshot of ours: a table that somebody rolled back has its ledger rolled back with it."""
+        """From the newest snapshot of ours, or from the properties where others have expired those. A table that somebody
+        rolled back points to a record that is gone, and its stream stops."""
         if table.properties.get(_OWNER) != self._owner:
             return None
         snapshot = table.current_snapshot()
