@@ -99,7 +99,6 @@ class StreamRun:
         emit: EventSink,
         *,
         logged: bool = False,
-        renamed: Mapping[str, str] | None = None,
     ) -> None:
         #: a log continues this stream once its copy is whole
         self.logged = logged and selected.sync_mode.incremental
@@ -108,7 +107,6 @@ class StreamRun:
         self.finished = False
         self.rows_read = self.rows_written = self.rows_quarantined = self.bytes_read = 0
         self._spec, self._source, self._destination, self._emit = spec, source, destination, emit
-        self._renamed = renamed or {}  # columns, former -> present name
         self._began = time.monotonic()
         self._token = 0
         self._checkpoint = StreamCheckpoint()
@@ -141,9 +139,7 @@ class StreamRun:
             return
         if not self.logged:
             target = self._aim(WriteMode.APPEND, generation=self._checkpoint.generation, sync_id=self._spec.sync_id)
-            self._checkpoint = follow_renames(
-                self._destination, self.selected, target, self._checkpoint, self._token, self._renamed
-            )
+            self._checkpoint = follow_renames(self._destination, self.selected, target, self._checkpoint, self._token)
         self._make_plan()
         if self.finished:
             return

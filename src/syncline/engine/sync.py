@@ -158,7 +158,7 @@ def run_attempt(
                     if log_run is not None:
                         stack.callback(log_run.close)
                     executor = stack.enter_context(closing(make_executor(spec.concurrency, emit)))
-                    conductor = _Conductor(spec, source, destination, executor, emit, log_run, stop, review.renamed)
+                    conductor = _Conductor(spec, source, destination, executor, emit, log_run, stop)
                     results = conductor.run(selection, refused)
             results = [*results, *_vanished(review, emit)]
             done = {r.stream for r in results if r.status == "succeeded"}
@@ -275,11 +275,9 @@ class _Conductor:
         emit: EventSink,
         log_run: LogRun | None,
         stop: threading.Event,
-        renamed: Mapping[StreamName, Mapping[str, str]],
     ) -> None:
         self._spec, self._source, self._destination = spec, source, destination
         self._executor, self._emit, self._log_run, self._stop = executor, emit, log_run, stop
-        self._renamed = renamed
         self._running = 0
         self._active: dict[str, StreamRun] = {}
         self._results: dict[str, StreamResult] = {}
@@ -378,15 +376,7 @@ class _Conductor:
 
     def _start(self, selected: SelectedStream) -> None:
         logged = self._log_run is not None
-        run = StreamRun(
-            self._spec,
-            selected,
-            self._source,
-            self._destination,
-            self._emit,
-            logged=logged,
-            renamed=self._renamed.get(selected.name, {}),
-        )
+        run = StreamRun(self._spec, selected, self._source, self._destination, self._emit, logged=logged)
         self._active[run.name] = run
         self._guard(run, lambda: self._begin(run))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from syncline.core.errors import ErrorKind
+from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field
 from syncline.engine.events import Event, SchemaChanged
 from syncline.engine.evolution.differences import column_changes
@@ -206,3 +206,22 @@ def test_streams_that_vanish_stop_alone(tmp_path: Path) -> None:
     job.policy = policy()
     assert job.run().succeeded
     assert job.rows("id") == [(1,)]
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_renamed_column_keeps_its_old_values_also_after_a_crash(tmp_path: Path, crash: bool) -> None:
+    job = Job(tmp_path, policy(), mode="incremental_deduped_history")
+    assert job.run().succeeded
+    job.table([ID, U, replace(V, name="w")], [{"id": 2, "u": 2, "w": "b"}])
+    if crash:
+
+        def trip(place: str) -> None:
+            if place == "commit" and job.world.ledger["c", "t"].token == 2:
+                raise SynclineError(ErrorKind.TRANSIENT, "the attempt dies here")
+
+        job.world.trip = trip
+        assert not job.run().succeeded
+        job.world.trip = lambda place: None
+    assert job.run().succeeded
+    assert job.rows("id", "w") == [(1, "a"), (2, "b")]
+    assert all("v" not in row for row in job.world.visible["t"])

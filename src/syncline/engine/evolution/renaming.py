@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from syncline.core.change import ChangeBatch, Evolution
 from syncline.core.checkpoint import Phase, StreamCheckpoint, StreamTarget
 from syncline.core.schema import StreamSchema
 from syncline.core.stream import SelectedStream, WriteMode
+from syncline.engine.evolution.differences import column_changes
 from syncline.sdk.change_log import AppliesChanges, StreamCommit
 from syncline.sdk.destination import Destination
 
@@ -24,9 +24,9 @@ def follow_renames(
     target: StreamTarget,
     checkpoint: StreamCheckpoint,
     token: int,
-    renamed: Mapping[str, str],
 ) -> StreamCheckpoint:
-    """The checkpoint after the columns got their new names in a commit of their own. As it was, when there is nothing
+    """Columns that the destination was last prepared for and that the source knows by another name now. The checkpoint
+    after they got their new names in a commit of their own. As it was, when there is nothing
     to rename, or the destination cannot do it (files keep the name they were written with), or when a whole copy is
     about to replace everything anyway."""
     known = checkpoint.schema
@@ -34,8 +34,12 @@ def follow_renames(
         return checkpoint
     if checkpoint.phase is not Phase.IDLE or not isinstance(destination, AppliesChanges):
         return checkpoint
-    names = target.schema.names
-    mine = {new: old for old, new in renamed.items() if old in known.names and new in names and new not in known.names}
+    changes = column_changes(known.fields, target.schema.fields)
+    mine = {
+        c.after.name: c.before.name
+        for c in changes
+        if c.kind == "renamed" and c.before and c.after and c.after.name not in known.names
+    }
     if not mine:
         return checkpoint
     former = {old: new for new, old in mine.items()}

@@ -7,7 +7,7 @@ are told of their columns by the log itself, in its order; here only what the lo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from syncline.core.checkpoint import StreamCheckpoint
@@ -37,14 +37,12 @@ class _Judged:
     selected: SelectedStream
     seen: SeenStream
     error: SynclineError | None = None
-    renamed: dict[str, str] = field(default_factory=dict)
 
 
 class SchemaReview:
     """Made once per attempt. ``selection`` is what the attempt takes, ``refused`` the streams that must not start and
-    why, by name; ``vanished`` those that are gone; ``renamed`` for each stream its columns' former -> present names;
-    ``added`` those that are new and taken (columns that a mapping makes of them are not told); ``changes`` is to be
-    told."""
+    why, by name; ``vanished`` those that are gone; ``added`` for each stream the columns that are new and taken (not
+    those that a mapping makes of them); ``changes`` is to be told."""
 
     def __init__(self, spec: AttemptSpec, catalog: Catalog, destination: Destination, *, logged: bool) -> None:
         self._spec, self._destination, self._logged = spec, destination, logged
@@ -54,7 +52,6 @@ class SchemaReview:
         self.changes: list[SchemaChanged] = []
         self.refused: dict[str, SynclineError] = {}
         self.vanished: dict[StreamName, SynclineError] = {}
-        self.renamed: dict[StreamName, Mapping[str, str]] = {}
         self.added: dict[StreamName, list[str]] = {}
         self.selection: list[SelectedStream] = []
         self._names = frozenset(str(s.name) for s in catalog.streams)
@@ -69,8 +66,6 @@ class SchemaReview:
             self._now[str(selected.source_name)] = judged.seen
             if judged.error is not None:
                 self.refused[str(judged.selected.name)] = judged.error
-            if judged.renamed:
-                self.renamed[judged.selected.name] = judged.renamed
 
     def ensure_wanted(self) -> None:
         """Raises ``schema`` when the connection stops at any change."""
@@ -203,11 +198,6 @@ class SchemaReview:
         judged = judge.verdict(selected)
         names = judged.selected.stream.schema.names
         self.added[judged.selected.name] = [c.column for c in changes if c.kind == "added" and c.column in names]
-        judged.renamed = {
-            c.before.name: c.after.name
-            for c in changes
-            if c.kind == "renamed" and c.before and c.after and c.after.name not in judged.seen.named
-        }
         return judged
 
     def _tell(self, stream: str, change: str, before: str | None, after: str | None) -> None:

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field
-from syncline.sdk.mapping.rows import Fate, Rows, by_column, find_field, refused, renamed_rows, replaced
+from syncline.sdk.mapping.rows import Fate, Rows, by_column, find_field, made_of, refused, renamed_rows, replaced
 from syncline.sdk.mapping.value_texts import ensure_text, texts
 
 if TYPE_CHECKING:
@@ -66,7 +66,14 @@ class EncryptStage:
         for name in columns:
             field = find_field(fields, name, self.verb)
             ensure_text(field, self.verb)
-            changes[name] = replace(field, name=name + suffix, type=pa.string(), native=None, logical=None)
+            changes[name] = replace(
+                field,
+                name=name + suffix,
+                type=pa.string(),
+                native=None,
+                logical=None,
+                identity=made_of(field, self.verb),
+            )
         self.fields = replaced(fields, changes)
         self.fates = {name: Fate(name=name + suffix, same=False, distinct=False) for name in columns}
         self.inputs = frozenset(columns)

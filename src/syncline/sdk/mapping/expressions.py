@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.core.schema import Field
-from syncline.sdk.mapping.rows import Fate, Rows, ensure_distinct, refused
+from syncline.sdk.mapping.rows import Fate, Rows, ensure_distinct, made_of, refused
 
 __all__ = ["DeriveStage", "Expression", "FilterStage", "Sandbox"]
 
@@ -204,7 +204,7 @@ class DeriveStage:
         columns = []
         for name, made in self._made.items():
             known = there.get(name)
-            identity = None if known is None else known.identity
+            identity = None if known is None else made_of(known, self.verb)
             there[name] = Field(name=name, type=made.type, logical=made.logical, identity=identity)
             columns.append(name)
         self.fields = tuple(there.values())

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from syncline.core.schema import Field
 from syncline.sdk.mapping.hash_native import native_hash
-from syncline.sdk.mapping.rows import Fate, Rows, by_column, find_field, refused, renamed_rows, replaced
+from syncline.sdk.mapping.rows import Fate, Rows, by_column, find_field, made_of, refused, renamed_rows, replaced
 from syncline.sdk.mapping.value_texts import ensure_text, texts
 
 __all__ = ["METHODS", "HashStage"]
@@ -53,7 +53,14 @@ class HashStage:
             field = find_field(fields, name, self.verb)
             if not _is_bytes(field.type):
                 ensure_text(field, self.verb)
-            changes[name] = replace(field, name=name + suffix, type=pa.string(), native=None, logical=None)
+            changes[name] = replace(
+                field,
+                name=name + suffix,
+                type=pa.string(),
+                native=None,
+                logical=None,
+                identity=made_of(field, self.verb),
+            )
             fates[name] = Fate(name=name + suffix, same=False, deliberate=deliberate)
         self.fields, self.fates = replaced(fields, changes), fates
         self.inputs = frozenset(columns)

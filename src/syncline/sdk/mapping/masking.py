@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from syncline.core.schema import Field
-from syncline.sdk.mapping.rows import Fate, Rows, by_column, find_field, refused, replaced
+from syncline.sdk.mapping.rows import Fate, Rows, by_column, find_field, made_of, refused, replaced
 from syncline.sdk.mapping.value_texts import ensure_text, texts
 
 __all__ = ["MaskStage"]
@@ -42,7 +42,9 @@ class MaskStage:
         for name in columns:
             field = find_field(fields, name, self.verb)
             ensure_text(field, self.verb)
-            changes[name] = replace(field, type=pa.string(), native=None, logical=None)
+            changes[name] = replace(
+                field, type=pa.string(), native=None, logical=None, identity=made_of(field, self.verb)
+            )
         self.fields = replaced(fields, changes)
         self.fates = {name: Fate(name=name, same=False, distinct=False) for name in columns}
         self.inputs = frozenset(columns)

@@ -21,6 +21,7 @@ __all__ = [
     "by_column",
     "ensure_distinct",
     "find_field",
+    "made_of",
     "refused",
     "renamed_rows",
     "replaced",
@@ -130,6 +131,11 @@ def ensure_distinct(fields: Sequence[Field]) -> None:
                 + ("" if other.name == each.name else f" and {other.name!r}, which many destinations take for one"),
                 "rename one of them, or drop it before",
             )
+
+
+def made_of(field: Field, verb: str) -> str | None:
+    """The identity of a column with other values than the source's: known by it again, but not for the source's own."""
+    return None if field.identity is None else f"{field.identity}#{verb}"
 
 
 def by_column(rows: Rows, columns: Sequence[str], change: Callable[[pa.Array], pa.Array]) -> None:
