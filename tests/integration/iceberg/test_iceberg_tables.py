@@ -26,7 +26,6 @@ from syncline.testing.conformance.changes import ChangeFlow, delete, insert, mad
 from syncline.testing.conformance.destination import FIELDS, Flow, made_rows
 from syncline.testing.s3_server import S3Server
 
-
 pytestmark = pytest.mark.slow
 
 

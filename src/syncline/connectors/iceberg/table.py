@@ -249,7 +249,7 @@ class IcebergTable:
         )
 
     def _pointer(self, table: Their) -> Pointer | None:
-        """From the newest snapshot of ours, or from the properties where others have expired those. A table that somebody
+        """From the newest snapshot of ours, or from the properties where others have expired those. A table that was
         rolled back points to a record that is gone, and its stream stops."""
         if table.properties.get(_OWNER) != self._owner:
             return None
