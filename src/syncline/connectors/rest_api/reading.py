@@ -233,6 +233,9 @@ class Reading:
             rows = [row for r in found for row in self._rows(selector, r, include, request)]
             yield _Page(records=rows, next=after, answer=answer)
             if after is None:
+                if selector.mended:
+                    note = f"{selector.mended} halves of surrogate pairs are no text and are kept as their escapes"
+                    self.notes.append(note)
                 return
             token = after
 

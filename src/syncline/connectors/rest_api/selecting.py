@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,10 @@ _USUAL = ("data", "results", "items", "records", "value", "values", "entries", "
 _array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.encode
 _NULL = msgspec.Raw(b"null")
+#: A whole surrogate pair, half of one, any other escape: in this order, so that only true halves are met as such.
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
 
 
 class Selector:
@@ -34,25 +39,36 @@ class Selector:
         self._fields = {name: (path, parse_path(path)) for name, path in request.fields.items()}
         self._copies = {name: parse_path(path) for name, path in request.copies.items()}
         self._no_empty = request.empty_as_null
+        self.mended = 0  #: halves of surrogate pairs that were kept as their escape's text
         self._as_it_is = not (self._flatten or self._fields or self._copies or self._no_empty)
 
     def records(self, content: bytes) -> list[bytes]:
         """Raises ``config`` when there is no such place, ``data`` for what is no JSON."""
         try:
-            if self._path is None:
-                return [bytes(raw) for raw in _array(self._guess(content))]
-            found: list[Any] = []
-            for raw in found_at(content, self._path):
-                kind = _first(raw)
-                if kind == b"[":
-                    found += _array(raw)
-                elif kind == b"{":
-                    found.append(raw)
-            return [bytes(raw) for raw in found]
+            return self._found(content)
+        except msgspec.DecodeError:
+            pass
+        mended, count = _with_halves_escaped(content)
+        try:
+            found = self._found(mended)
+            self.mended += count
+            return found
         except msgspec.DecodeError as error:
             raise SynclineError(
                 ErrorKind.DATA, f"the answer is not valid JSON: {error}", hint="nothing of this page is kept; run again"
             ) from None
+
+    def _found(self, content: bytes) -> list[bytes]:
+        if self._path is None:
+            return [bytes(raw) for raw in _array(self._guess(content))]
+        found: list[Any] = []
+        for raw in found_at(content, self._path):
+            kind = _first(raw)
+            if kind == b"[":
+                found += _array(raw)
+            elif kind == b"{":
+                found.append(raw)
+        return [bytes(raw) for raw in found]
 
     def shaped(self, record: bytes, include: Mapping[str, Any]) -> list[bytes]:
         """The rows of one record (several with ``explode``), as JSON objects."""
@@ -126,6 +142,18 @@ class Selector:
                 hint="set records: to the path of the list, or to $ when the answer itself is the record",
             )
         return fields[chosen]
+
+
+def _with_halves_escaped(content: bytes) -> tuple[bytes, int]:
+    """JSON in which half of a surrogate pair, which is no text, stands as the text of its escape; and how many."""
+    count = 0
+
+    def kept(match: re.Match[bytes]) -> bytes:
+        nonlocal count
+        count += match[1] is not None
+        return b"\\" + match[0] if match[1] is not None else match[0]
+
+    return _ESCAPE.sub(kept, content), count
 
 
 def _first(raw: Any) -> bytes:

@@ -8,8 +8,10 @@ its text), anything else makes its row a misfit, which destinations set aside wi
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -26,6 +28,10 @@ from syncline.sdk.records.values import Contradiction, value_of
 __all__ = ["RecordReader"]
 
 _ZONE = r"(Z|z|[+-][0-9]{2}:?[0-9]{0,2})$"
+
+
+#: What msgspec takes for no field's name.
+_UNFIT = re.compile(r'[\\"\x00-\x1f]')
 
 
 class RecordReader:
@@ -118,6 +124,14 @@ def _carrier(field: Field) -> pa.DataType:
 
 def _cutter(fields: Sequence[Field]) -> Any:
     """A decoder that finds the given fields of an object and leaves their text as it is; attributes f0, f1, …"""
+    if any(_UNFIT.search(f.name) for f in fields):
+        whole = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+        def cut(record: Any) -> Any:
+            found = whole(record)
+            return SimpleNamespace(**{f"f{i}": found.get(f.name, msgspec.Raw()) for i, f in enumerate(fields)})
+
+        return cut
     kind = msgspec.defstruct(
         "Cut",
         [(f"f{i}", msgspec.Raw, msgspec.Raw()) for i in range(len(fields))],
