@@ -50,9 +50,9 @@ _AGAIN = ("apply.inside:3", "apply.committed:4", "apply.position:2", "log.read:4
 PLANTS: tuple[Plant, ...] = (
     Plant(
         name="acknowledged before it is applied",
-        file="engine/log_run.py",
+        file="engine/log_flowing.py",
         old='        failpoint("log.read")\n',
-        new='        failpoint("log.read")\n        self._log.confirm(self._main.position)\n',
+        new='        failpoint("log.read")\n        state.log.confirm(self._readers.main.position)\n',
     ),
     Plant(
         name="acknowledged what was received",
@@ -62,9 +62,9 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         name="position saved one page too far",
-        file="engine/log_run.py",
-        old="self._ledger.commit(lsn=flush.position, ",
-        new="self._ledger.commit(lsn=flush.position + 8192, ",
+        file="engine/log_flowing.py",
+        old="state.ledger.commit(lsn=flush.position, ",
+        new="state.ledger.commit(lsn=flush.position + 8192, ",
         kills=_AGAIN,
     ),
     Plant(

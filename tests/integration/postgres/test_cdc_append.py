@@ -37,7 +37,7 @@ def test_columns_that_come_in_the_middle_of_a_flush(db, tmp_path: Path) -> None:
                 },
             ),
             destination=ConnectorReference(type="duckdb", config={"path": str(path)}),
-            choices=[StreamChoice(name="public.t", mode="incremental_append")],
+            choices=(StreamChoice(name="public.t", mode="incremental_append"),),
             default=StreamChoice(mode="incremental_append"),
             sync_id=new_sync_id(),
             sync_date=date(2026, 1, 1),
