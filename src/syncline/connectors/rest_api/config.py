@@ -54,9 +54,7 @@ class _Request(ConnectorConfig):
     body: dict[str, Any] | None = Field(
         default=None, description="JSON body; an entry whose placeholder has no value is left out"
     )
-    headers: dict[str, str] = Field(
-        default_factory=dict, description="request headers", json_schema_extra={"airbyte_secret": True}
-    )
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="request headers; their values are secrets")
     records: str | None = Field(
         default=None,
         validation_alias=AliasChoices("records", "record_selector", "records_path"),

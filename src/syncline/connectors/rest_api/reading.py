@@ -245,7 +245,7 @@ class Reading:
         rows = selector.shaped(record, include)
         there = selector.more(record)
         while there is not None:
-            headers = {**self._stream.headers, **request.headers}
+            headers = self._headers(request)
             answer = self._client.get(Asked(method="GET", url=there, headers=headers))
             rows += selector.elements(answer.content, record, include)
             further = selector.next_of(answer.content)
@@ -254,9 +254,12 @@ class Reading:
             there = further
         return rows
 
+    def _headers(self, request: StreamConfig | ChangesConfig) -> dict[str, str]:
+        return {n: v.get_secret_value() for n, v in {**self._stream.headers, **request.headers}.items()}
+
     def _asked(self, request: StreamConfig | ChangesConfig, values: Mapping[str, Any], token: Any) -> Asked:
         page = page_request(request.pagination, token)
-        headers = {**self._stream.headers, **request.headers}
+        headers = self._headers(request)
         if page.url is not None:
             return Asked(method=request.method, url=page.url, headers=headers)
         known = {**values, **page.values}

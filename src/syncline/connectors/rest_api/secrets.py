@@ -15,15 +15,17 @@ __all__ = ["secrets_of"]
 def secrets_of(config: RestApiConfig) -> Iterator[str]:
     """Every secret value, and headers' values: which of those are secret, only the API knows."""
     yield from _secrets(config)
-    for headers in (config.headers, *(s.headers for s in config.streams)):
-        for name, value in headers.items():
+    requests = [config, *config.streams, *(s.changes for s in (config, *config.streams) if s.changes is not None)]
+    for headers in (r.headers for r in requests):
+        for name, kept in headers.items():
             if name.lower() in ("accept", "content-type", "user-agent"):
                 continue
+            value = kept.get_secret_value()
             yield value
             scheme, _, rest = value.partition(" ")  # Bearer TOKEN
             if rest and scheme.isalpha():
                 yield rest.strip()
-    for params in (config.params, *(s.params for s in config.streams)):
+    for params in (r.params for r in requests):
         for name, value in params.items():
             if any(word in name.lower() for word in ("key", "token", "secret", "auth", "passw", "sig")):
                 yield str(value)
