@@ -18,6 +18,11 @@ from syncline.quality.suite import NATIVE, gates_of_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "great_expectations"
+#: Syncline from its sources: without an installation nobody names its connectors.
+SYNCLINE = (
+    "from syncline.cli.main import main; from syncline.connectors import duckdb, files; "
+    "from syncline.sdk.connector import register; register(duckdb.DESTINATION); register(files.SOURCE); main()"
+)
 
 
 def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -34,9 +39,9 @@ def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 
 def synced(folder: Path, file: Path) -> Any:
-    done = run(folder, "-m", "syncline", "sync", file, "--json")
+    done = run(folder, "-c", SYNCLINE, "sync", file, "--json")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    shown = run(folder, "-m", "syncline", "quality", "show", file, "--json")
+    shown = run(folder, "-c", SYNCLINE, "quality", "show", file, "--json")
     assert shown.returncode == 0, shown.stderr
     (stream,) = json.loads(shown.stdout)["p"]
     return stream["results"]

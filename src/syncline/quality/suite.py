@@ -31,12 +31,17 @@ def _between(rule: str, **more: Any) -> Callable[[Mapping[str, Any]], _Item]:
             raise _NoFormError
         bounds = {("above" if strict_low else "min"): k.get("min_value")}
         bounds[("below" if strict_high else "max")] = k.get("max_value")
-        value = {name: bound for name, bound in bounds.items() if bound is not None}
+        value = {name: _whole(bound) for name, bound in bounds.items() if bound is not None}
         if not value:
             raise _NoFormError
         return {rule: {**({"column": k["column"]} if "column" in k else {}), **more, **value}}
 
     return item
+
+
+def _whole(value: Any) -> Any:
+    """The library writes 4 as 4.0 where a number may be either."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class _NoFormError(Exception):
@@ -58,7 +63,7 @@ NATIVE: Mapping[str, Callable[[Mapping[str, Any]], _Item]] = {
     "expect_column_values_to_be_between": _between("range"),
     "expect_column_value_lengths_to_be_between": _between("length"),
     "expect_column_value_lengths_to_equal": lambda k: {
-        "length": {"column": k["column"], "min": k["value"], "max": k["value"]}
+        "length": {"column": k["column"], "min": _whole(k["value"]), "max": _whole(k["value"])}
     },
     "expect_column_min_to_be_between": _between("statistic", of="min"),
     "expect_column_max_to_be_between": _between("statistic", of="max"),
@@ -66,7 +71,7 @@ NATIVE: Mapping[str, Callable[[Mapping[str, Any]], _Item]] = {
     "expect_column_sum_to_be_between": _between("statistic", of="sum"),
     "expect_column_unique_value_count_to_be_between": _between("statistic", of="distinct"),
     "expect_table_row_count_to_be_between": _between("row_count"),
-    "expect_table_row_count_to_equal": lambda k: {"row_count": {"min": k["value"], "max": k["value"]}},
+    "expect_table_row_count_to_equal": lambda k: {"row_count": {"min": _whole(k["value"]), "max": _whole(k["value"])}},
     "expect_column_to_exist": lambda k: {"has_columns": [k["column"]]},
     "expect_table_columns_to_match_set": lambda k: {
         "has_columns": {"columns": list(k["column_set"]), "exactly": k.get("exact_match", True) is not False}

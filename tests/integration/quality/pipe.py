@@ -21,6 +21,7 @@ class Pipe:
     def __init__(self, server: PostgresServer, database: str, folder: Path, kind: str) -> None:
         self.folder, self.kind = folder, kind
         self.file = folder / "p.yaml"
+        self.method = "Standard"
         self._server, self._database = server, database
         self.source("CREATE SCHEMA shop", "CREATE TABLE shop.customers (cid int PRIMARY KEY, email text, seen int)")
         self.source("INSERT INTO shop.customers SELECT i, 'u' || i || '@x.org', i FROM generate_series(1, 5) i")
@@ -46,7 +47,10 @@ class Pipe:
                 "config": {"path": str(self.folder / "lake"), "format": {"format_type": "Parquet"}},
             }
         data = {
-            "source": {"type": "postgres", "config": {**config, "schemas": ["shop"]}},
+            "source": {
+                "type": "postgres",
+                "config": {**config, "schemas": ["shop"], "replication_method": self.method},
+            },
             "destination": into,
             "sync": {"streams": [{"name": "customers", "gates": gates, **stream}], **(sync or {})},
         }
