@@ -103,6 +103,7 @@ def test_a_log_that_was_purged_or_begun_anew_stops_with_a_plan(copy: Copy, own_s
     assert copy.there("t", "id") == [(1,)]
 
 
+@pytest.mark.slow
 def test_a_change_log_begins_at_one_moment(copy: Copy) -> None:
     copy.mode = "incremental_append"
     copy.run("CREATE TABLE t (id int, name varchar(20))", "INSERT INTO t VALUES (1, 'a'), (1, 'a')")

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from syncline.connectors.mysql.connection import Session
-from syncline.connectors.mysql.sql import text_literal
+from syncline.connectors.mysql.sql import quoted, table_name, text_literal
 from syncline.connectors.mysql.types import field_of
+from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import StreamName
 
-__all__ = ["Column", "Table", "load_tables", "offered"]
+__all__ = ["Column", "Table", "load_tables", "offered", "statement_of"]
 
 #: Types that grow with time or by counting: what a cursor may be.
 _CURSOR_TYPES = ("timestamp", "datetime", "date", "bigint", "int", "mediumint", "decimal")
@@ -36,7 +37,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table or view. ``cascades`` names foreign keys through which the server changes its rows by itself."""
+    """A table or view."""
 
     name: StreamName
     kind: str
@@ -45,7 +46,6 @@ class Table:
     estimated_bytes: int
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
-    cascades: tuple[str, ...]
 
     @property
     def schema(self) -> StreamSchema:
@@ -83,7 +83,7 @@ def load_tables(session: Session, database: str, names: Sequence[str] | None = N
         ORDER BY table_name, ordinal_position
         """
     )
-    json_columns = _json_columns(session, where)
+    json_columns = _json_columns(session, database, columns)
     keys: dict[str, list[str]] = {}
     for table, column in session.texts(
         f"""
@@ -94,7 +94,6 @@ def load_tables(session: Session, database: str, names: Sequence[str] | None = N
         """
     ):
         keys.setdefault(str(table), []).append(str(column))
-    cascades = _cascades(session, database)
     by_table: dict[str, list[Column]] = {}
     for table, name, native, nullable, collation, extra in columns:
         known = "json" if (table, name) in json_columns else str(native)
@@ -116,39 +115,37 @@ def load_tables(session: Session, database: str, names: Sequence[str] | None = N
             estimated_bytes=int(size or -1),
             columns=tuple(by_table.get(str(name), ())),
             primary_key=tuple(keys.get(str(name), ())),
-            cascades=tuple(cascades.get(str(name), ())),
         )
         for name, kind, engine, rows, size in sorted(tables, key=lambda row: str(row[0]))
         if str(name) in by_table
     ]
 
 
-def _json_columns(session: Session, where: str) -> set[tuple[str | None, str | None]]:
-    """In MariaDB JSON is a text with a check; these are the columns that have it."""
+def _json_columns(session: Session, database: str, columns: Sequence[Sequence[str | None]]) -> set[tuple[str, str]]:
+    """In MariaDB JSON is a text with a check; these are the columns that have it. Constraints are hidden from users who
+    may only read, and the table's own statement is not."""
     if not session.mariadb:
         return set()
-    found = session.texts(
-        f"""
-        SELECT table_name, check_clause
-        FROM information_schema.check_constraints
-        WHERE {where.replace("table_schema", "constraint_schema")} AND check_clause LIKE 'json_valid(%'
-        """
-    )
-    return {(table, str(clause)[len("json_valid(`") : -2].replace("``", "`")) for table, clause in found}
+    likely: dict[str, set[str]] = {}
+    for table, name, native, _, collation, _ in columns:
+        if native == "longtext" and collation == "utf8mb4_bin":
+            likely.setdefault(str(table), set()).add(str(name))
+    return {
+        (table, name)
+        for table, names in likely.items()
+        for name in names
+        if f"json_valid({quoted(name)})" in statement_of(session, StreamName(namespace=database, name=table))
+    }
 
 
-def _cascades(session: Session, database: str) -> dict[str, list[str]]:
-    acts = "('CASCADE', 'SET NULL', 'SET DEFAULT')"
-    found: dict[str, list[str]] = {}
-    for table, name in session.texts(
-        f"""
-        SELECT table_name, constraint_name
-        FROM information_schema.referential_constraints
-        WHERE constraint_schema = {text_literal(database)} AND (delete_rule IN {acts} OR update_rule IN {acts})
-        """
-    ):
-        found.setdefault(str(table), []).append(str(name))
-    return found
+def statement_of(session: Session, name: StreamName) -> str:
+    """The statement that would make the table; empty for one that may not be read."""
+    try:
+        return str(session.texts(f"SHOW CREATE TABLE {table_name(name)}")[0][1])
+    except SynclineError as error:
+        if error.kind in (ErrorKind.PERMISSION, ErrorKind.SCHEMA):
+            return ""
+        raise
 
 
 def offered(tables: Sequence[Table], patterns: Sequence[str]) -> list[Table]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from syncline.connectors.mysql.catalog import Table, load_tables, offered
+from syncline.connectors.mysql.catalog import Table, load_tables, offered, statement_of
 from syncline.connectors.mysql.changes.position import log_end
 from syncline.connectors.mysql.config import MySqlSourceConfig
 from syncline.connectors.mysql.connection import Session
@@ -17,6 +18,8 @@ __all__ = ["check_database", "missing_for_log"]
 
 #: A log that is kept shorter than this may be gone after a weekend.
 _SHORT_SECONDS = 3 * 86400
+#: A foreign key through which the server changes rows by itself.
+_CASCADE = re.compile(r"CONSTRAINT `(.+?)` FOREIGN KEY .*? ON (?:DELETE|UPDATE) (?:CASCADE|SET NULL|SET DEFAULT)")
 #: variable -> (what it must be, why)
 _NEEDED = {
     "binlog_format": ("ROW", "changes are read as rows"),
@@ -70,11 +73,11 @@ def _check_table(session: Session, config: MySqlSourceConfig, table: Table) -> l
                 stream=name,
             )
         )
-    if config.log is not None and table.cascades:
+    if config.log is not None and (cascades := _CASCADE.findall(statement_of(session, table.name))):
         found.append(
             Finding(
                 severity=Severity.WARNING,
-                message=f"the server does not log what foreign keys change by cascade ({', '.join(table.cascades)}): "
+                message=f"the server does not log what foreign keys change by cascade ({', '.join(cascades)}): "
                 f"such changes of {table.name} are not seen",
                 hint="delete and update its rows by statements of your own, or copy it with full_refresh",
                 stream=name,

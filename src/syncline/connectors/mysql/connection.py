@@ -69,7 +69,8 @@ class Session:
 
     @property
     def version(self) -> str:
-        return str(self.driver.get_server_info())
+        # MariaDB puts an old version of MySQL before its own, for clients that compare.
+        return str(self.driver.get_server_info()).removeprefix("5.5.5-")
 
     @property
     def mariadb(self) -> bool:
