@@ -100,6 +100,49 @@ __attribute__((target("sha,sse4.1,ssse3"))) static void compress_sha(uint32_t st
     _mm_storeu_si128((__m128i *)(state + 4), _mm_alignr_epi8(s1, t, 8));          /* HGFE */
 }
 
+/* One block each of two messages, both from the state `start`. The instructions wait for each other within a message; two
+ * at a time keep the processor busy. */
+#define STEP(W, S0, S1, I)                                                                                             \
+    do {                                                                                                               \
+        __m128i now = W[(I) & 3];                                                                                      \
+        if ((I) >= 4) {                                                                                                \
+            now = _mm_sha256msg1_epu32(W[(I) & 3], W[((I) + 1) & 3]);                                                  \
+            now = _mm_add_epi32(now, _mm_alignr_epi8(W[((I) + 3) & 3], W[((I) + 2) & 3], 4));                          \
+            now = _mm_sha256msg2_epu32(now, W[((I) + 3) & 3]);                                                         \
+            W[(I) & 3] = now;                                                                                          \
+        }                                                                                                              \
+        __m128i sum = _mm_add_epi32(now, _mm_loadu_si128((const __m128i *)(K + 4 * (I))));                             \
+        S1 = _mm_sha256rnds2_epu32(S1, S0, sum);                                                                       \
+        S0 = _mm_sha256rnds2_epu32(S0, S1, _mm_shuffle_epi32(sum, 0x0E));                                              \
+    } while (0)
+
+__attribute__((target("sha,sse4.1,ssse3"))) static void compress_two(const uint32_t start[8], const uint8_t one[64],
+                                                                     const uint8_t two[64], uint32_t first[8],
+                                                                     uint32_t second[8]) {
+    const __m128i turn = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
+    __m128i t = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)start), 0xB1);
+    __m128i e = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(start + 4)), 0x1B);
+    const __m128i begin0 = _mm_alignr_epi8(t, e, 8), begin1 = _mm_blend_epi16(e, t, 0xF0);
+    __m128i a0 = begin0, a1 = begin1, b0 = begin0, b1 = begin1, v[4], w[4];
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(one + 16 * i)), turn);
+        w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(two + 16 * i)), turn);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+        STEP(v, a0, a1, i);
+        STEP(w, b0, b1, i);
+    }
+    a0 = _mm_add_epi32(a0, begin0), a1 = _mm_add_epi32(a1, begin1);
+    b0 = _mm_add_epi32(b0, begin0), b1 = _mm_add_epi32(b1, begin1);
+    t = _mm_shuffle_epi32(a0, 0x1B), e = _mm_shuffle_epi32(a1, 0xB1);
+    _mm_storeu_si128((__m128i *)first, _mm_blend_epi16(t, e, 0xF0));
+    _mm_storeu_si128((__m128i *)(first + 4), _mm_alignr_epi8(e, t, 8));
+    t = _mm_shuffle_epi32(b0, 0x1B), e = _mm_shuffle_epi32(b1, 0xB1);
+    _mm_storeu_si128((__m128i *)second, _mm_blend_epi16(t, e, 0xF0));
+    _mm_storeu_si128((__m128i *)(second + 4), _mm_alignr_epi8(e, t, 8));
+}
+
 static int has_sha(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & (1u << 29))) return 0;
@@ -146,6 +189,21 @@ EXPORT void sl_hash_state(const uint8_t block[64], uint32_t state[8], int32_t pl
     choose(plain)(state, block, 1);
 }
 
+/* A message that fits into one block, padded. */
+static void one_block(uint8_t block[64], const uint8_t *data, int64_t length, uint64_t before) {
+    memcpy(block, data, (size_t)length);
+    memset(block + length, 0, (size_t)(64 - length));
+    block[length] = 0x80;
+    uint64_t bits = (before + (uint64_t)length) * 8;
+    for (int i = 0; i < 8; i++) block[63 - i] = (uint8_t)(bits >> (8 * i));
+}
+
+static void write_digits(const uint32_t state[8], const uint16_t pairs[256], uint8_t *to) {
+    uint8_t sum[32];
+    as_bytes(state, sum);
+    for (int i = 0; i < 32; i++) memcpy(to + 2 * i, &pairs[sum[i]], 2);
+}
+
 /* `offsets` are of 4 or 8 bytes (`wide`), from the first value on; `valid` is a bitmap from `valid_offset` on, or NULL.
  * `inner` and `outer` are those of sl_hash_state for a keyed hash, NULL without a key. `out` was zeroed by the caller. */
 EXPORT void sl_hash_column(const uint8_t *bytes, const void *offsets, int32_t wide, const uint8_t *valid,
@@ -154,11 +212,15 @@ EXPORT void sl_hash_column(const uint8_t *bytes, const void *offsets, int32_t wi
     static const uint8_t nothing[1];
     static const char digits[] = "0123456789abcdef";
     const compressor compress = choose(plain);
+    const uint32_t *start_state = inner ? inner : INITIAL;
+    const uint64_t before = inner ? 64 : 0;
     uint16_t pairs[256];
     for (int i = 0; i < 256; i++) {
         uint8_t two[2] = {(uint8_t)digits[i >> 4], (uint8_t)digits[i & 15]};
         memcpy(&pairs[i], two, 2);
     }
+    uint8_t waiting[64];
+    int64_t waits = -1; /* the row whose block waits for a second one */
     for (int64_t row = 0; row < rows; row++) {
         if (valid) {
             int64_t bit = valid_offset + row;
@@ -166,18 +228,51 @@ EXPORT void sl_hash_column(const uint8_t *bytes, const void *offsets, int32_t wi
         }
         int64_t start = wide ? ((const int64_t *)offsets)[row] : ((const int32_t *)offsets)[row];
         int64_t stop = wide ? ((const int64_t *)offsets)[row + 1] : ((const int32_t *)offsets)[row + 1];
-        uint32_t state[8];
-        uint8_t sum[32];
-        memcpy(state, inner ? inner : INITIAL, sizeof state);
-        finish(compress, state, stop > start ? bytes + start : nothing, stop - start, inner ? 64 : 0);
-        as_bytes(state, sum);
+        const uint8_t *data = stop > start ? bytes + start : nothing;
+        uint32_t state[8], other[8];
+#ifdef HAVE_X86_SHA
+        if (compress == compress_sha && stop - start < 56) {
+            if (waits < 0) {
+                one_block(waiting, data, stop - start, before);
+                waits = row;
+                continue;
+            }
+            uint8_t block[64];
+            one_block(block, data, stop - start, before);
+            compress_two(start_state, waiting, block, other, state);
+            if (inner) {
+                uint8_t sums[2][32];
+                as_bytes(other, sums[0]), as_bytes(state, sums[1]);
+                one_block(waiting, sums[0], 32, 64), one_block(block, sums[1], 32, 64);
+                compress_two(outer, waiting, block, other, state);
+            }
+            write_digits(other, pairs, out + 64 * waits);
+            write_digits(state, pairs, out + 64 * row);
+            waits = -1;
+            continue;
+        }
+#endif
+        memcpy(state, start_state, sizeof state);
+        finish(compress, state, data, stop - start, before);
         if (inner) {
+            uint8_t sum[32];
+            as_bytes(state, sum);
             memcpy(state, outer, sizeof state);
             finish(compress, state, sum, 32, 64);
-            as_bytes(state, sum);
         }
-        uint8_t *to = out + 64 * row;
-        for (int i = 0; i < 32; i++) memcpy(to + 2 * i, &pairs[sum[i]], 2);
+        write_digits(state, pairs, out + 64 * row);
+    }
+    if (waits >= 0) {
+        uint32_t state[8];
+        memcpy(state, start_state, sizeof state);
+        compress(state, waiting, 1);
+        if (inner) {
+            uint8_t sum[32];
+            as_bytes(state, sum);
+            memcpy(state, outer, sizeof state);
+            finish(compress, state, sum, 32, 64);
+        }
+        write_digits(state, pairs, out + 64 * waits);
     }
 }
 

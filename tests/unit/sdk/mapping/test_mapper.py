@@ -14,7 +14,7 @@ import pytest
 from syncline.core.batch import Batch, Misfit
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
-from syncline.sdk.mapping import Mapper
+from syncline.sdk.mapping import Mapper, hash_native
 from syncline.sdk.mapping.encryption import decrypt
 
 FIELDS = (
@@ -79,6 +79,26 @@ def test_hashes_are_the_same_with_and_without_the_compiled_library(monkeypatch, 
     assert found[0] == hashlib.new(method, b"ann@x.org").hexdigest()
     assert found[2] == hashlib.new(method, b"").hexdigest()
     assert found[1] is None
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("key", [None, b"k", b"k" * 100])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_binary()])
+def test_the_compiled_hash_knows_every_length_and_place(plain, key, kind):
+    library = hash_native._library()
+    if library is None:
+        pytest.skip("no compiler was here when this was installed")
+    values = [None if n % 7 == 3 else ("é" * (n % 5) + "x" * n) for n in range(200)]
+    column = pa.array([v if v is None or pa.types.is_string(kind) else v.encode() for v in values], kind)
+    for cut in (0, 1, 9, 200):
+        found = hash_native.NativeHash(library, key, plain=plain)(column.slice(cut))
+        found.validate(full=True)
+        expected = [v if v is None else digits(v.encode(), key) for v in values[cut:]]
+        assert found.to_pylist() == expected
+
+
+def digits(value: bytes, key: bytes | None) -> str:
+    return hashlib.sha256(value).hexdigest() if key is None else hmac.new(key, value, "sha256").hexdigest()
 
 
 def test_values_that_no_carrier_holds_are_hashed_by_their_text_and_not_shown():
