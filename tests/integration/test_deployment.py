@@ -124,7 +124,7 @@ def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.clients
 def test_the_dockerfiles_commands_make_a_server_that_is_healthy(tmp_path: Path) -> None:
-    """What its first stage runs, in a clean environment instead of an image; then the server is asked for its health."""
+    """What its first stage runs, in a clean environment and in no image; then the server is asked for its health."""
     command = next(rest for word, rest in dockerfile() if word == "RUN" and "pip install" in rest)
     target = tmp_path / "opt"
     script = command.replace("/opt/syncline", str(target)).replace(

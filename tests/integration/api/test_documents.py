@@ -98,7 +98,7 @@ POST /permissions/list_by_user
 
 
 def document(server: Served, prefix: str) -> dict[str, Any]:
-    answer = httpx.get(f"{server.base}{prefix}/openapi.json")
+    answer = httpx.get(f"{server.base}{prefix}/openapi.json", timeout=60)
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()
     return found
