@@ -88,7 +88,15 @@ def shop(postgres_server: PostgresServer, postgres_db: str) -> str:
     return postgres_db
 
 
-@pytest.mark.parametrize("example", ["postgres-to-duckdb.yaml", "postgres-to-many.yaml", "csv-to-postgres.yaml"])
+@pytest.mark.parametrize(
+    "example",
+    [
+        "postgres-to-duckdb.yaml",
+        "postgres-to-many.yaml",
+        "csv-to-postgres.yaml",
+        pytest.param("postgres-to-lake.yaml", marks=pytest.mark.slow),
+    ],
+)
 def test_examples_run(example: str, postgres_server: PostgresServer, shop: str, tmp_path: Path) -> None:
     environment = _environment(postgres_server, shop, tmp_path)
     environment["REPLICA_DATABASE"] = postgres_server.create_database()

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from syncline.sdk.files.store import ObjectStore, PendingUpload
 from syncline.sdk.tables.bounds import may_hold
 from syncline.sdk.tables.files_out import FilesOut, Naming, NewFile, Sizes, complete_all
-from syncline.sdk.tables.keys import KeySet, newest
+from syncline.sdk.tables.keys import KeySet
 from syncline.sdk.tables.reading import FileReader
 from syncline.sdk.tables.table import TableFile
 
@@ -42,6 +42,39 @@ class Rewritten:
     removed: list[TableFile] = field(default_factory=list)
     spoiled: list[str] = field(default_factory=list)
     early: set[str] = field(default_factory=set)
+
+
+class _Held:
+    """Rows (or keys alone) that wait, each key once, found by key without looking at the others. ``alive`` says which
+    of them still count."""
+
+    def __init__(self, table: pa.Table, key: Sequence[str]) -> None:
+        self.table, self._key = table.combine_chunks(), list(key)
+        self._set: KeySet | None = None
+        self.alive: npt.NDArray[np.bool_] = np.ones(table.num_rows, np.bool_)
+
+    def places(self, keys: pa.Table) -> _Ints:
+        """For each key where it is here, -1 where it is not."""
+        if self._set is None:
+            self._set = KeySet(self.table.select(self._key))
+        at = self._set.find(keys)
+        return np.where((at >= 0) & self.alive[at], at, -1)
+
+    def drop(self, keys: pa.Table) -> None:
+        at = self.places(keys)
+        self.alive[at[at >= 0]] = False
+
+    def living(self) -> pa.Table:
+        return self.table if self.alive.all() else self.table.filter(pa.array(self.alive))
+
+
+def _add(held: list[_Held], table: pa.Table, key: Sequence[str]) -> None:
+    """Add to a list that stays short: neighbours of like size become one, so that a key is looked for in few places
+    however many small batches there were."""
+    held.append(_Held(table, key))
+    while len(held) > 1 and held[-2].table.num_rows <= 2 * held[-1].table.num_rows:
+        last, before = held.pop(), held.pop()
+        held.append(_Held(pa.concat_tables([before.living(), last.living()]), key))
 
 
 class Overlay:
@@ -72,8 +105,8 @@ class Overlay:
         self._forget()
 
     def _forget(self) -> None:
-        self._rows: list[pa.Table] = []  # final rows, each key once
-        self._keys: list[pa.Table] = []  # every key that files must let go
+        self._rows: list[_Held] = []  # final rows, each key once over all
+        self._keys: list[_Held] = []  # every key that files must let go, each once over all
         self._bytes = 0
 
     # -- changes -------------------------------------------------------------------------------------------------------
@@ -83,7 +116,7 @@ class Overlay:
         if not rows.num_rows:
             return
         self._let_go(rows.select(self._key))
-        self._rows.append(rows)
+        _add(self._rows, rows, self._key)
         self._bytes += rows.nbytes
         if self._bytes > _HELD_BYTES:
             self.settle()
@@ -101,37 +134,35 @@ class Overlay:
         self._drop(self._files())
 
     def _let_go(self, keys: pa.Table) -> None:
-        if self._rows:
-            found = KeySet(keys)
-            kept = []
-            for table in self._rows:
-                here = found.find(table.select(self._key))
-                kept.append(table if (here < 0).all() else table.filter(pa.array(here < 0)))
-            self._rows = [t for t in kept if t.num_rows]
-        self._keys.append(keys)
-        self._bytes += keys.nbytes
+        for held in self._rows:
+            held.drop(keys)
+        known = self._touched(keys)
+        if not known.all():
+            fresh = keys if not known.any() else keys.filter(pa.array(~known))
+            _add(self._keys, fresh, self._key)
+            self._bytes += fresh.nbytes
+
+    def _touched(self, keys: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which of the keys files have nothing to say about any more."""
+        known: npt.NDArray[np.bool_] = np.zeros(keys.num_rows, np.bool_)
+        for held in self._keys:
+            known |= held.places(keys) >= 0
+        return known
 
     def find(self, keys: pa.Table, columns: Sequence[str]) -> tuple[_Ints, pa.Table]:
         """The rows with these keys (each once), as the overlay has them now: for each key the place of its row among
         the rows given back, -1 where there is none."""
         places = np.full(keys.num_rows, -1, np.int64)
-        wanted, found = KeySet(keys), list[pa.Table]()
+        found = list[pa.Table]()
         count = 0
-
-        def take(table: pa.Table) -> None:
-            nonlocal count
-            at = wanted.find(table.select(self._key))
-            rows = np.flatnonzero(at >= 0)
-            if len(rows):
-                places[at[rows]] = count + np.arange(len(rows))
-                found.append(table.select(columns).take(pa.array(rows)))
-                count += len(rows)
-
-        for table in self._rows:
-            take(table)
-        touched = np.zeros(keys.num_rows, np.bool_)
-        for gone in self._keys:
-            touched |= KeySet(gone).find(keys) >= 0
+        for held in self._rows:
+            at = held.places(keys)
+            here = np.flatnonzero(at >= 0)
+            if len(here):
+                places[here] = count + np.arange(len(here))
+                found.append(held.table.select(columns).take(pa.array(at[here])))
+                count += len(here)
+        touched = self._touched(keys)
         open_ = np.flatnonzero(~touched)
         if len(open_):
             rest = keys.take(pa.array(open_))
@@ -165,8 +196,8 @@ class Overlay:
         """The table gets other columns. ``change`` makes rows with them out of rows as they are, where files must be
         written anew; None where adding columns is all."""
         if change is None:
-            rows = [_widened(t, schema) for t in self._rows]
-            self.schema, self._file_schema, self._rows = schema, file_schema, rows
+            self._rows = [_Held(_widened(held.living(), schema), self._key) for held in self._rows]
+            self.schema, self._file_schema = schema, file_schema
             return
         self.settle()
         out = FilesOut(self._store, self._naming, file_schema, self._sizes)
@@ -210,8 +241,8 @@ class Overlay:
         """Rewrite the files that hold one of the keys, and write what is new."""
         if not self._keys:
             return
-        keys = _distinct(pa.concat_tables(self._keys), self._key)
-        rows = pa.concat_tables([self.schema.empty_table(), *self._rows]).combine_chunks()
+        keys = pa.concat_tables([held.living() for held in self._keys]).combine_chunks()
+        rows = pa.concat_tables([self.schema.empty_table(), *(held.living() for held in self._rows)]).combine_chunks()
         self._forget()
         gone = KeySet(keys)
         fresh = KeySet(rows.select(self._key))
@@ -304,12 +335,6 @@ class Overlay:
             self._store.delete([one.file.key])
         else:
             self._store.abort([PendingUpload(key=one.staged.key, upload=one.staged.upload)])
-
-
-def _distinct(keys: pa.Table, names: Sequence[str]) -> pa.Table:
-    if not keys.num_rows:
-        return keys
-    return keys.take(pa.array(newest([keys[n] for n in names], None)))
 
 
 def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
