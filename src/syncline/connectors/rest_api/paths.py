@@ -4,12 +4,12 @@ wanted: a page of records is never decoded as a whole."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
-__all__ = ["Step", "fields_of", "found_at", "parse_path", "value_at"]
+__all__ = ["Step", "fields_of", "found_at", "getter", "parse_path", "value_at"]
 
 Step = str | int | None
 """A key, an index, or None for every element."""
@@ -64,6 +64,16 @@ def found_at(raw: Any, steps: tuple[Step, ...]) -> Iterator[Any]:
             yield from found_at(item, rest)
     elif -len(items) <= first < len(items):
         yield from found_at(items[first], rest)
+
+
+def getter(path: str) -> Callable[[Any], Any]:
+    """:func:`value_at` for one path and many records: of an object's own field nothing else is decoded."""
+    steps = parse_path(path)
+    if len(steps) != 1 or not isinstance(steps[0], str) or not steps[0].isprintable() or set(steps[0]) & {'"', "\\"}:
+        return lambda raw: value_at(raw, steps)
+    kind: Any = msgspec.defstruct("One", [("value", Any, None)], rename={"value": steps[0]})
+    decode = msgspec.json.Decoder(kind).decode
+    return lambda raw: decode(raw).value
 
 
 def value_at(raw: Any, steps: tuple[Step, ...]) -> Any:

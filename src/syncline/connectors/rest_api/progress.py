@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from syncline.connectors.rest_api.cursor import CursorKind, Value
-from syncline.connectors.rest_api.paths import parse_path, value_at
+from syncline.connectors.rest_api.paths import getter
 from syncline.core.errors import ErrorKind, SynclineError
 
 __all__ = ["Progress"]
@@ -27,7 +27,7 @@ class Progress:
     def __init__(self, kind: CursorKind, field: str, state: Mapping[str, Any], *, to_clock: bool = False) -> None:
         """``to_clock``: everything up to the API's clock is given, also where no record is that new."""
         self.kind, self._to_clock = kind, to_clock
-        self._path, self._field = parse_path(field), field
+        self._value, self._field = getter(field), field
         under_way = state.get("pass") or {}
         self.cursor = kind.unkept(state.get("cursor"))
         self.low = kind.back(self.cursor, kind.config.lookback) if self.cursor is not None else kind.start()
@@ -44,7 +44,7 @@ class Progress:
 
     def new(self, record: Any) -> bool:
         """Whether the record was not given before."""
-        said = value_at(record, self._path)
+        said = self._value(record)
         try:
             value = self.kind.read(said)
         except (ValueError, TypeError) as error:
@@ -78,7 +78,8 @@ class Progress:
 
     def under_way(self, state: Mapping[str, Any], **where: Any) -> dict[str, Any]:
         """The state within the pass: it goes on at ``where``."""
-        met = [[digest, self.kind.kept(value)] for digest, value in self._at_end().items()]
+        self._met = self._at_end()  # the cursor only grows: what is left out now never comes back
+        met = [[digest, self.kind.kept(value)] for digest, value in self._met.items()]
         now = {"top": self.kind.kept(self._top), "met": met, "began": self.kind.kept(self._began), **where}
         return {**state, "pass": now}
 
