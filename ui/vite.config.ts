@@ -20,5 +20,13 @@ export default defineConfig({
     modulePreload: { polyfill: false },
   },
   server: { host: "127.0.0.1", proxy: { "/api": server, "/v1": server, "/health": server } },
-  test: { environment: "jsdom", globals: true, setupFiles: ["src/testing/setup.ts"], include: ["src/**/*.test.{ts,tsx}"] },
+  test: {
+    // Through Vite, so that the alias above holds in it.
+    server: { deps: { inline: [/@rjsf/] } },
+    environment: "jsdom",
+    globals: true,
+    testTimeout: 60_000,
+    setupFiles: ["src/testing/setup.ts"],
+    include: ["src/**/*.test.{ts,tsx}"],
+  },
 });

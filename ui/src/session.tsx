@@ -42,30 +42,32 @@ export function SessionProvider({ children }: { children: ReactNode }) {
   const signedIn = open || held !== null;
   const me = useQuery({ queryKey: ["me", held], queryFn: () => data(own.GET("/me")), enabled: info.isSuccess && signedIn, staleTime: 60_000 });
   const places = useQuery({ ...workspaces, enabled: me.isSuccess });
-  // A session that has begun stays under the login dialog: who signs in again goes on where they were.
-  const [begun, setBegun] = useState(false);
+  // A session that has begun stays under the login dialog: who signs in again goes on where they were. Until it is known
+  // who that is, what the former one might do is shown; the server asks for itself.
+  const [known, setKnown] = useState<{ me: NonNullable<typeof me.data>; places: NonNullable<typeof places.data> } | null>(null);
   useEffect(() => {
-    if (me.data && places.data) setBegun(true);
+    if (me.data && places.data) setKnown({ me: me.data, places: places.data });
   }, [me.data, places.data]);
 
   if (info.error && !info.data) return <Broken error={info.error} again={() => void info.refetch()} />;
   if (!info.data) return <Loading label="Loading Syncline" />;
-  const login = !signedIn && <Login again={begun} done={() => void client.invalidateQueries()} />;
-  if (!begun || !me.data || !places.data) {
+  const login = !signedIn && <Login again={known !== null} done={() => void client.invalidateQueries()} />;
+  if (known === null) {
     if (login) return login;
     if (me.error ?? places.error) return <Broken error={me.error ?? places.error} again={() => void client.invalidateQueries()} />;
-    if (!begun) return <Loading label="Loading Syncline" />;
+    return <Loading label="Loading Syncline" />;
   }
-  const place = places.data?.[0];
+  const who = me.data ?? known.me;
+  const place = (places.data ?? known.places)[0];
   const session: Session = {
-    name: me.data?.name ?? "",
+    name: who.name,
     auth: !open,
     version: info.data.version,
     workspaceId: place?.workspaceId ?? "",
     workspaceName: place?.name ?? "no workspace",
     may: (right, workspaceId) => {
-      const here = me.data?.roles[workspaceId ?? place?.workspaceId ?? ""];
-      const ranks = [workspaceId === null ? undefined : here, me.data?.instanceRole].map((role) => RANKS.indexOf(role as Right));
+      const here = who.roles[workspaceId ?? place?.workspaceId ?? ""];
+      const ranks = [workspaceId === null ? undefined : here, who.instanceRole].map((role) => RANKS.indexOf(role as Right));
       return Math.max(...ranks) >= RANKS.indexOf(right);
     },
     leave: () => {

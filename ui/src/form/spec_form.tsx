@@ -25,14 +25,22 @@ interface Props {
 
 export function SpecForm({ spec, value, change, said, readOnly = false, ref }: Props) {
   const form = useRef<RjsfForm>(null);
+  const frame = useRef<HTMLDivElement>(null);
   const { schema, ui } = useMemo(() => formOf(spec), [spec]);
   const errors = useMemo(() => {
     const found = said ? placed(said, schema) : null;
     if (!found) return undefined;
     return found.path.reduceRight<ErrorSchema>((inner, part) => ({ [part]: inner }) as ErrorSchema, { __errors: [found.message] } as ErrorSchema);
   }, [said, schema]);
-  useImperativeHandle(ref, () => ({ check: () => form.current?.validateForm() ?? true }));
+  useImperativeHandle(ref, () => ({
+    check: () => {
+      const fits = form.current?.validateForm() ?? true;
+      if (!fits) setTimeout(() => frame.current?.querySelector<HTMLElement>("[aria-invalid=true], [data-error=true]")?.focus());
+      return fits;
+    },
+  }));
   return (
+    <div ref={frame}>
     <RjsfForm
       ref={form}
       tagName="div"
@@ -47,11 +55,14 @@ export function SpecForm({ spec, value, change, said, readOnly = false, ref }: P
       extraErrorsBlockSubmit={false}
       showErrorList={false}
       noHtml5Validate
-      focusOnFirstError
+      onError={() => undefined}
+      // What nobody filled in is not sent: the server's defaults are those that the fields show.
+      experimental_defaultFormStateBehavior={{ arrayMinItems: { populate: "never" }, emptyObjectFields: "skipEmptyDefaults" }}
       disabled={readOnly}
       onChange={(event) => change((event.formData ?? {}) as Values)}
     >
       <></>
     </RjsfForm>
+    </div>
   );
 }

@@ -110,6 +110,15 @@ function Field({ id, label, children, rawErrors, rawDescription, required, hidde
   const group = schema.type === "object" || schema.oneOf !== undefined || schema.anyOf !== undefined || schema.type === "array";
   if (group) {
     if (id === "root") return <>{children}</>;
+    // A chosen variant: the choice above has its name already.
+    if (Object.values(schema.properties ?? {}).some((each) => typeof each === "object" && each.const !== undefined)) {
+      return (
+        <>
+          {rawDescription && <Input.Description mb={8}>{rawDescription}</Input.Description>}
+          {children}
+        </>
+      );
+    }
     return (
       <fieldset style={{ border: "1px solid var(--line)", borderRadius: 8, padding: "4px 14px 14px", margin: 0, minWidth: 0 }}>
         <legend style={{ padding: "0 6px", fontWeight: 600, fontSize: 14 }}>{label}</legend>
