@@ -3,6 +3,8 @@ is tried again."""
 
 from __future__ import annotations
 
+import gzip
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -123,6 +125,18 @@ def test_what_is_no_json(api: ApiServer, reader: Reader) -> None:
     failure(reader, ErrorKind.CONFIG, "not answered with JSON but with text/html")
     api.fail(200, body=b'[{"id": 1}, {"id": ')
     failure(reader, ErrorKind.DATA, "not valid JSON")
+
+
+def test_an_answer_without_end_is_refused(api: ApiServer, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncline.connectors.rest_api.client._LARGEST_ANSWER", 1 << 20)
+    api.fail(200, body=b"[" + b" " * (2 << 20) + b"]")
+    failure(reader, ErrorKind.RESOURCE, "an answer of more than 1 MiB")
+    assert len(reader.good().rows) == 5
+
+
+def test_a_compressed_answer(api: ApiServer, reader: Reader) -> None:
+    api.fail(200, body=gzip.compress(json.dumps(THINGS).encode()), headers={"Content-Encoding": "gzip"})
+    assert len(reader.good().rows) == 5
 
 
 def test_credentials_go_to_nobody_else(api: ApiServer, reader: Reader) -> None:

@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,7 +31,10 @@ from syncline.sdk.own_config import OwnConfig, Redactor
 __all__ = ["Answer", "Asked", "Client"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
-_LARGEST_ANSWER = 512 << 20
+#: A page is held whole, and its records besides.
+_LARGEST_ANSWER = 128 << 20
+#: Said of the answer as it travelled.
+_OF_TRANSPORT = {"content-encoding", "content-length", "transfer-encoding"}
 _MOVES = 5
 
 
@@ -105,7 +109,8 @@ class Client:
 
     def _token(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Any:
         response = self._try_again(
-            lambda: self._http.post(url, data=dict(form), headers=dict(headers)), f"the token request at {_origin(url)}"
+            partial(self._send, self._http.build_request("POST", url, data=dict(form), headers=dict(headers))),
+            f"the token request at {_origin(url)}",
         )
         if response.status_code >= 400:
             raise SynclineError(
@@ -126,7 +131,7 @@ class Client:
             request = self._http.build_request(
                 asked.method, url, params=_query(url, params), headers=dict(headers), json=asked.body
             )
-            response = self._try_again(partial(self._http.send, request), f"{asked.method} {_shown(url)}")
+            response = self._try_again(partial(self._send, request), f"{asked.method} {_shown(url)}")
             if response.is_redirect:
                 there = urljoin(url, response.headers.get("location", ""))
                 if _origin(there) != self._host:
@@ -170,6 +175,25 @@ class Client:
                 )
             self._sleep(seconds)
         raise AssertionError("unreachable")
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        """The whole answer, as long as it is no larger than we are willing to hold."""
+        response = self._http.send(request, stream=True)
+        with closing(response):
+            parts: list[bytes] = []
+            size = 0
+            for part in response.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > _LARGEST_ANSWER:
+                    what = f"{request.method} {_shown(str(request.url))}"
+                    raise SynclineError(
+                        ErrorKind.RESOURCE,
+                        f"{what}: an answer of more than {_LARGEST_ANSWER >> 20} MiB",
+                        hint="ask for smaller pages: pagination.page_size",
+                    )
+        headers = [(k, v) for k, v in response.headers.multi_items() if k.lower() not in _OF_TRANSPORT]
+        return httpx.Response(response.status_code, headers=headers, content=b"".join(parts), request=request)
 
     def _wait_turn(self) -> None:
         rate = self._config.rate_limit.requests_per_second
@@ -217,10 +241,6 @@ class Client:
 
     def _answer(self, response: httpx.Response, asked: Asked) -> Answer:
         content = response.content
-        if len(content) > _LARGEST_ANSWER:
-            raise SynclineError(
-                ErrorKind.RESOURCE, f"an answer of {len(content) >> 20} MiB", hint="ask for smaller pages: page_size"
-            )
         if content.lstrip()[:1] not in (b"{", b"["):
             if response.status_code == 204 or not content.strip():
                 content = b"[]"

@@ -80,6 +80,9 @@ class HubspotConfig(ServiceConfig):
         default_factory=dict, description="further properties by object, your own too: {contacts: [nps_score]}"
     )
 
+    enable_experimental_streams: bool | None = Field(default=None, description="Not used: there are none.")
+    num_worker: int | None = Field(default=None, description="Not used: see concurrency of the connection.")
+
     @field_validator("properties")
     @classmethod
     def _objects(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
