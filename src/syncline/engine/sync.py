@@ -147,7 +147,8 @@ def run_attempt(
             # What is held back is held by a mapping, whether or not the connection has any of its own.
             source = mapped_source(opened) if any(s.origin is not None for s in selection) else opened
             refused = {**look_first(spec, selection, source, destination, emit), **review.refused}
-            review.remember()
+            if spec.follow:
+                review.remember()  # it may follow for months
             if isinstance(source, ReadsFeed):
                 results = _fed(spec, source, destination, selection, refused, emit)
             else:
@@ -163,6 +164,7 @@ def run_attempt(
             results = [*results, *_vanished(review, emit)]
             done = {r.stream for r in results if r.status == "succeeded"}
             fill_added(spec, source, destination, [s for s in selection if s.name in done], review.added, emit)
+            _remember(review, emit)
     except SynclineError as error:
         emit(Log(level="ERROR", message=str(error)))
         return _ended([], began, emit, error.at(connection=spec.connection))
@@ -211,6 +213,15 @@ def _fed(
         _tell(result, emit)
         results.append(result)
     return results
+
+
+def _remember(review: SchemaReview, emit: EventSink) -> None:
+    """Last of all: an attempt that dies before this tells its changes again, so that none is missed. What the streams
+    have committed stands, whether or not this is."""
+    try:
+        review.remember()
+    except SynclineError as error:
+        emit(Log(level="WARN", message=f"the next run will tell the source's changes again: {error}"))
 
 
 def _vanished(review: SchemaReview, emit: EventSink) -> list[StreamResult]:

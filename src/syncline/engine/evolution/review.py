@@ -1,7 +1,7 @@
 """A run's first look at its source: what changed since the last one, what the policy makes of it, and who must be told.
 
-Nothing is read or written before; the destination's ledger then remembers what was seen. Streams that a log continues
-are told of their columns by the log itself, in its order; here only what the log does not say.
+Nothing is read or written before; at the end of the attempt the destination's ledger remembers what was seen. Streams
+that a log continues are told of their columns by the log itself, in its order; here only what the log does not say.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ class SchemaReview:
         seen = self.seen()
         if self._before is None or seen.to_json() != self._before.to_json():
             write_seen(self._spec, self._destination, seen)
+            self._before = seen
 
     def accept(self, streams: Sequence[StreamName] | None = None) -> list[str]:
         """A person has looked at the changes of these streams (None: of all) and wants to go on with them. Gives the
