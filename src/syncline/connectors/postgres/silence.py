@@ -25,8 +25,9 @@ _Result = TypeVar("_Result")
 #: alone may have met the moment in which the server was about to send.
 ASK_SECONDS = 20.0
 _TIMES = 2
-#: When it cannot be asked either, this often.
-_TIMES_UNREACHABLE = 3
+#: When it cannot be asked either, so often: three to five minutes, for a pooler that is full has no session for us, and
+#: long work must not end for that.
+_TIMES_UNREACHABLE = 9
 _ASK_TIMEOUT = 15
 
 #: What a server process waits for when it is our turn. Parameters: its number.
