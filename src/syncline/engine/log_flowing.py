@@ -138,7 +138,8 @@ class LogFlow:
         if self._readers.main is None or not state.flowing:
             return
         position = self._readers.main.position if state.until is None else min(self._readers.main.position, state.until)
-        if position > (state.ledger.lsn or 0):
+        # A log that has not moved since the streams joined (MySQL's, without a heartbeat) was still read to its end.
+        if position > (state.ledger.lsn or 0) or state.ledger.at is None:
             following, last = state.ledger.commit(lsn=position, identity=state.log.identity, at=time.time())
             session.commit([last])
             state.ledger = following

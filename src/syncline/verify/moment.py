@@ -27,7 +27,12 @@ class FixedMoment:
 def fixed_moment(config: ConnectorConfig, work_dir: Path) -> Iterator[FixedMoment]:
     """A moment of now, for sources with a log. Costs the source a session and, while it lasts, a temporary slot."""
     if not type(config).__module__.startswith("syncline.connectors.postgres."):
-        raise SynclineError(ErrorKind.CONFIG, f"verify cannot fix a moment of {type(config).__name__}")
+        kind = type(config).__module__.split(".")[2]
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"verify cannot read a source of type {kind} by code of its own, which is what it is for",
+            hint="it compares postgres and files; of others compare counts and sums by hand",
+        )
     from syncline.verify.postgres_moment import postgres_moment
 
     with postgres_moment(config, work_dir) as moment:
