@@ -62,6 +62,14 @@ class FakeHubspot(ApiServer):
         parts = asked.path.strip("/").split("/")
         if parts[:3] == ["crm", "v3", "owners"]:
             return _page(self.owners, asked.query)
+        if parts[:3] == ["crm", "v3", "objects"] and f"{parts[3]}s" in self.objects:
+            parts[3] += "s"  # HubSpot takes the name of an object in the singular too
+        if parts == ["crm", "v3", "schemas"]:
+            return {"results": []}
+        if parts[:2] == ["properties", "v2"] and parts[3:] == ["properties"]:
+            return self._properties(parts[2])
+        if parts[:3] == ["crm", "v4", "associations"]:
+            return {"status": "COMPLETE", "results": []}
         if parts[:3] == ["crm", "v3", "objects"] and len(parts) == 4:
             return self._list(parts[3], asked.query)
         if parts[:3] == ["crm", "v3", "objects"] and len(parts) == 5 and parts[4] == "search":
@@ -69,6 +77,13 @@ class FakeHubspot(ApiServer):
         if parts[:3] == ["crm", "v3", "objects"] and len(parts) == 7 and parts[5] == "associations":
             return self._further(parts[3], parts[4], parts[6], asked.query)
         return Reply(status=404, body={"message": "resource not found"})
+
+    def _properties(self, kind: str) -> list[dict[str, str]]:
+        """What objects of a kind can have; times by their names."""
+        plural = kind if kind in self.objects else f"{kind}s"
+        always = {"hs_object_id", "createdate", "lastmodifieddate", "hs_lastmodifieddate"}
+        names = always | {n for o in self.objects.get(plural, {}).values() for n in o["properties"]}
+        return [{"name": n, "type": "datetime" if n.endswith("date") else "string"} for n in sorted(names)]
 
     def _token(self, form: Mapping[str, str]) -> Any:
         if (form.get("client_id"), form.get("client_secret")) != self.client:

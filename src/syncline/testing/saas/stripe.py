@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from fnmatch import fnmatch
 from typing import Any
 
 from syncline.testing.saas.api_server import ApiServer, Asked, Reply
@@ -60,7 +59,9 @@ class FakeStripe(ApiServer):
         kind = asked.path.removeprefix("/v1/")
         if kind == "events":
             wanted = [v for k, v in asked.all_query if k == "types[]"]
-            found = [e for e in self.events if not wanted or any(fnmatch(e["type"], w) for w in wanted)]
+            if len(wanted) > 20 or any("*" in each for each in wanted):
+                return Reply(status=400, body={"error": {"message": "types: up to 20 event names"}})
+            found = [e for e in self.events if not wanted or e["type"] in wanted]
             newest_first = sorted(found, key=lambda e: (e["created"], e["id"]), reverse=True)
         else:
             newest_first = sorted(
@@ -68,6 +69,8 @@ class FakeStripe(ApiServer):
             )
         if (low := asked.query.get("created[gte]")) is not None:
             newest_first = [o for o in newest_first if o["created"] >= int(low)]
+        if (high := asked.query.get("created[lte]")) is not None:
+            newest_first = [o for o in newest_first if o["created"] <= int(high)]
         start = 0
         if (after := asked.query.get("starting_after")) is not None:
             at = [n for n, o in enumerate(newest_first) if o["id"] == after]
