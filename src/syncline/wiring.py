@@ -16,6 +16,7 @@ from syncline.jobs.watch import Patience
 from syncline.service.alarm import Alarm
 from syncline.service.arrivals import FileLooks
 from syncline.service.control import Control
+from syncline.service.kept_tokens import TokenKeeper
 from syncline.service.metrics import metrics_of
 from syncline.service.running import order_for, plan_for
 from syncline.service.schema_events import SchemaKeeper
@@ -69,7 +70,9 @@ def make_machinery(control: Control) -> Machinery:
         following_slots=jobs.following_slots,
         retry=RetryPolicy(base_seconds=jobs.retry_seconds, ceiling_seconds=jobs.retry_ceiling_seconds),
         patience=Patience(silence=jobs.attempt_lease_seconds),
-        listener=Listeners((metrics_of(control), alarm, VerdictKeeper(control), SchemaKeeper(control))),
+        listener=Listeners(
+            (TokenKeeper(control), metrics_of(control), alarm, VerdictKeeper(control), SchemaKeeper(control))
+        ),
         stop_with_server=jobs.on_stop == "stop",
     )
     return Machinery(supervisor=supervisor, alarm=alarm)

@@ -11,6 +11,7 @@ from syncline.engine.spec import AttemptSpec
 from syncline.jobs.order import Order
 from syncline.jobs.supervisor import JobPlan
 from syncline.service.control import Control
+from syncline.service.kept_tokens import lay_out
 from syncline.service.stored_connections import runnable
 from syncline.service.transforms import allowed_steps
 from syncline.store import attempts, connections
@@ -34,6 +35,7 @@ def order_for(control: Control, job: Job, attempt: Attempt, *, log_bytes: int) -
     with control.database.read() as tx:
         stored = _there(connections.find(tx, job.connection_id), job)
         earlier = attempts.of_jobs(tx, [job.id]).get(job.id, [])
+    lay_out(control)
     connection = runnable(control, job.connection_id)
     follows = _follows(stored, job)
     choices = connection.choices()

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from syncline.store import tables
 
-__all__ = ["add", "find", "lock", "put"]
+__all__ = ["add", "beginning", "find", "lock", "put"]
 
 _V = tables.server_values
 
@@ -17,6 +17,12 @@ _V = tables.server_values
 def find(transaction: Connection, name: str) -> Any:
     """The value (JSON), None when there is none."""
     return transaction.execute(sa.select(_V.c.value).where(_V.c.name == name)).scalar()
+
+
+def beginning(transaction: Connection, prefix: str) -> dict[str, Any]:
+    """The values whose names begin so."""
+    rows = transaction.execute(sa.select(_V.c.name, _V.c.value).where(_V.c.name.startswith(prefix, autoescape=True)))
+    return {row.name: row.value for row in rows}
 
 
 def add(transaction: Connection, name: str, value: Any) -> None:
