@@ -73,6 +73,7 @@ class Chain:
         return self.ended(int(job["jobId"]))
 
     def ended(self, job: int) -> Any:
+        found: Any = None
         for _ in range(1200):
             found = self.client.get(f"/v1/jobs/{job}").json()
             if found["status"] not in ("pending", "running", "incomplete"):
