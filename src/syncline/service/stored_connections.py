@@ -95,6 +95,7 @@ def _connection(control: Control, stored: StoredConnection, source: Actor, desti
             schema_changes=SchemaChangesBlock(
                 policy=SchemaUpdates(stored.non_breaking_updates),
                 contracts={name: Contract(word) for name, word in options.contracts.items()},
+                backfill=options.backfill,
             ),
         ),
     )

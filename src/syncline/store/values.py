@@ -197,10 +197,10 @@ class StreamConfig:
 @dataclass(frozen=True, kw_only=True)
 class ConnectionOptions:
     """What Airbyte has no word for. ``mode`` and ``cursor_field`` are the default of streams that name none;
-    ``mappings`` is what becomes of streams and columns on their way, ``contracts`` (column -> word) what is done when
-    one changes, ``quality`` the gates and limits of the quarantine (``gates``, ``quarantine``, and ``streams`` with
-    both by name), ``transforms`` the steps after a sync. ``priority``: higher ones leave the queue first;
-    ``timeout_seconds`` ends a whole job (None: never), ``no_progress_seconds`` an attempt that does nothing."""
+    ``mappings`` is what becomes of streams and columns on their way, ``contracts`` (column -> word) and ``backfill``
+    what is done when one changes, ``quality`` the gates and limits of the quarantine (``gates``, ``quarantine``, and
+    ``streams`` with both by name), ``transforms`` the steps after a sync. ``priority``: higher ones leave the queue
+    first; ``timeout_seconds`` ends a whole job (None: never), ``no_progress_seconds`` an attempt that does nothing."""
 
     mode: str = "full_refresh_overwrite"
     cursor_field: str | None = None
@@ -213,6 +213,7 @@ class ConnectionOptions:
     max_attempts: int = 3
     mappings: tuple[Mapping[str, Any], ...] = ()
     contracts: Mapping[str, str] = field(default_factory=dict)
+    backfill: bool = False
     quality: Mapping[str, Any] = field(default_factory=dict)
     transforms: tuple[Mapping[str, Any], ...] = ()
 

@@ -63,6 +63,7 @@ class OptionsWire(WireModel):
     max_attempts: int | None = Field(default=None, ge=1, le=100)
     mappings: list[dict[str, Any]] | None = None
     contracts: dict[str, Literal["evolve", "freeze", "quarantine", "fail"]] | None = None
+    backfill: bool | None = None
 
 
 class ConnectionDetail(WireModel):

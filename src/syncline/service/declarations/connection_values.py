@@ -54,12 +54,6 @@ class Values:
 def values_of(name: str, block: ConnectionBlock) -> Values:
     """Raises ``config`` for what cannot be stored."""
     changes = block.schema_changes
-    if changes.backfill:
-        raise invalid(
-            f"connections.{name}.schema_changes.backfill",
-            "is not kept by the server",
-            hint="run it from the file: syncline sync",
-        )
     options = ConnectionOptions(
         mode=block.mode,
         cursor_field=block.cursor_field,
@@ -72,6 +66,7 @@ def values_of(name: str, block: ConnectionBlock) -> Values:
         max_attempts=block.max_attempts,
         mappings=tuple(block.mappings) if not isinstance(block.mappings, str) else (),
         contracts={column: word.value for column, word in changes.contracts.items()},
+        backfill=changes.backfill,
         quality=_quality(block),
         transforms=_steps(block),
     )
@@ -117,7 +112,11 @@ def stored_json(stored: StoredConnection, names: Mapping[UUID, str]) -> dict[str
         "metadata_columns": options.metadata_columns,
         "mappings": [dict(each) for each in options.mappings],
         "transforms": [dict(each) for each in options.transforms],
-        "schema_changes": {"policy": stored.non_breaking_updates, "contracts": dict(options.contracts)},
+        "schema_changes": {
+            "policy": stored.non_breaking_updates,
+            "contracts": dict(options.contracts),
+            "backfill": options.backfill,
+        },
         "streams": None if stored.streams is None else [_stream_json(each, options) for each in stored.streams],
         "prefix": stored.prefix,
         "namespace_definition": stored.namespace_definition,
