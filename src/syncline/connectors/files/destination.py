@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from syncline.connectors.files.check import check_destination
@@ -20,6 +21,7 @@ from syncline.connectors.files.folders import FolderSplit, ensure_partitionable
 from syncline.connectors.files.layout import NAMESPACE_HINT, owned_token, owner, stream_folder_format, stream_prefix
 from syncline.connectors.files.lifecycle import apply_lifecycle
 from syncline.connectors.files.quarantine import entries_of, without
+from syncline.connectors.files.staged import FilesStagedView, staged_view
 from syncline.connectors.files.types import file_type
 from syncline.connectors.files.widening import fits
 from syncline.connectors.files.writer import FilesWriter
@@ -30,6 +32,7 @@ from syncline.core.schema import arrow_type_to_text
 from syncline.core.stream import StreamName, SyncMode, WriteMode
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import DestinationTraits
+from syncline.sdk.files.local import LocalStore
 from syncline.sdk.files.log import ManifestLog, new_entry_id, read_manifest
 from syncline.sdk.files.manifest import EntryKind, FileKind, LogEntry, Manifest, ManifestFile
 from syncline.sdk.files.s3 import S3Store
@@ -176,6 +179,23 @@ class FilesDestination:
         if publish:
             self._settle(known)
             known.log.prune(above=_LOG_ENTRIES)
+
+    @property
+    def unreadable_stage(self) -> str:
+        if not isinstance(self._store, LocalStore):
+            return "an upload to a bucket cannot be read before it is completed"
+        kind = self._config.format.format_type
+        return "" if kind == "Parquet" else f"staged files of format {kind} are not read, only Parquet is"
+
+    @contextmanager
+    def staged_view(self, target: StreamTarget, held: Sequence[Staged], token: int) -> Iterator[FilesStagedView]:
+        assert isinstance(self._store, LocalStore)
+        files = self._known(target, token).now.hidden
+        if target.write is not WriteMode.REPLACE:
+            files = tuple(ManifestFile.from_json(f) for s in held for f in s.payload["files"])
+        data = [f for f in files if f.kind is FileKind.DATA and f.staged is not None]
+        with staged_view(self._store.root, data, target.schema.fields) as view:
+            yield view
 
     def quarantine(self, connection: str, stream: StreamName) -> Iterator[QuarantineEntry]:
         for file in self._quarantine_files(connection, stream):
