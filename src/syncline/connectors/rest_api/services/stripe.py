@@ -27,69 +27,85 @@ _PAGES = {
     "page_size": 100,
 }
 _COMMON = "id object currency description status customer"
-_OWN: dict[str, tuple[str, str, dict[str, str]]] = {
-    # stream: path, event types, columns besides the common ones
-    "customers": ("customers", "customer.created customer.updated customer.deleted", {
+#: What happens to a stream's objects. By name: `charge.*` would bring disputes too, `invoice.*` drafts without an id.
+_EVENTS = {
+    "customers": "customer: created updated deleted",
+    "charges": "charge: captured expired failed pending refunded succeeded updated",
+    "payment_intents": "payment_intent: amount_capturable_updated canceled created partially_funded "
+    "payment_failed processing requires_action succeeded",
+    "invoices": "invoice: created deleted finalization_failed finalized marked_uncollectible paid "
+    "payment_action_required payment_failed payment_succeeded sent updated voided",
+    "subscriptions": "customer.subscription: created deleted paused pending_update_applied "
+    "pending_update_expired resumed trial_will_end updated",
+    "products": "product: created updated deleted",
+    "prices": "price: created updated deleted",
+    "refunds": "refund: created failed updated",
+    "disputes": "charge.dispute: closed created funds_reinstated funds_withdrawn updated",
+    "payouts": "payout: canceled created failed paid reconciliation_completed updated",
+}
+#: Columns by kind, besides the common ones.
+_OWN: dict[str, dict[str, str]] = {
+    "customers": {
         "text": "email name phone default_source invoice_prefix tax_exempt",
         "integer": "balance next_invoice_sequence",
         "boolean": "delinquent deleted",
         "json": "address shipping discount invoice_settings preferred_locales",
-    }),
-    "charges": ("charges", "charge.*", {
+    },
+    "charges": {
         "text": "invoice payment_intent payment_method balance_transaction receipt_url failure_code failure_message",
         "integer": "amount amount_captured amount_refunded application_fee_amount",
         "boolean": "captured disputed paid refunded",
         "json": "billing_details outcome payment_method_details refunds shipping source",
-    }),
-    "payment_intents": ("payment_intents", "payment_intent.*", {
+    },
+    "payment_intents": {
         "text": "latest_charge invoice payment_method capture_method confirmation_method cancellation_reason",
         "integer": "amount amount_received amount_capturable canceled_at",
         "json": "last_payment_error next_action payment_method_options payment_method_types shipping",
-    }),
-    "invoices": ("invoices", "invoice.*", {
+    },
+    "invoices": {
         "text": "number subscription charge payment_intent billing_reason collection_method customer_email "
         "hosted_invoice_url",
         "integer": "amount_due amount_paid amount_remaining attempt_count due_date period_start period_end subtotal "
         "tax total",
         "boolean": "attempted auto_advance paid deleted",
         "json": "lines status_transitions total_tax_amounts discounts",
-    }),
-    "subscriptions": ("subscriptions", "customer.subscription.*", {
+    },
+    "subscriptions": {
         "text": "latest_invoice collection_method default_payment_method",
         "integer": "current_period_start current_period_end start_date cancel_at canceled_at ended_at trial_start "
         "trial_end quantity billing_cycle_anchor",
         "boolean": "cancel_at_period_end",
         "json": "items plan discount pause_collection",
-    }),
-    "products": ("products", "product.created product.updated product.deleted", {
+    },
+    "products": {
         "text": "name type unit_label default_price statement_descriptor url",
         "integer": "modified_at",
         "boolean": "active shippable deleted",
         "json": "images attributes package_dimensions",
-    }),
-    "prices": ("prices", "price.created price.updated price.deleted", {
+    },
+    "prices": {
         "text": "product billing_scheme nickname type tax_behavior lookup_key unit_amount_decimal",
         "integer": "unit_amount",
         "boolean": "active deleted",
         "json": "recurring tiers transform_quantity",
-    }),
-    "refunds": ("refunds", "refund.*", {
+    },
+    "refunds": {
         "text": "charge payment_intent reason balance_transaction receipt_number failure_reason",
         "integer": "amount",
         "json": "destination_details",
-    }),
-    "disputes": ("disputes", "charge.dispute.*", {
+    },
+    "disputes": {
         "text": "charge payment_intent reason",
         "integer": "amount",
         "boolean": "is_charge_refundable",
         "json": "balance_transactions evidence evidence_details",
-    }),
-    "payouts": ("payouts", "payout.*", {
+    },
+    "payouts": {
         "text": "destination type method balance_transaction failure_code failure_message statement_descriptor",
         "integer": "amount arrival_date",
         "boolean": "automatic",
-    }),
-}  # fmt: skip
+    },
+}
 
 
 class StripeConfig(ServiceConfig):
@@ -122,7 +138,7 @@ def declared(config: StripeConfig) -> RestApiConfig:
     streams: list[dict[str, Any]] = [
         {
             "name": name,
-            "path": f"/v1/{path}",
+            "path": f"/v1/{name}",
             "params": {"status": "all"} if name == "subscriptions" else {},
             "primary_key": "id",
             "copies": {"updated": "created"},
@@ -130,7 +146,7 @@ def declared(config: StripeConfig) -> RestApiConfig:
             "schema": _columns(more),
             "changes": {
                 "path": "/v1/events",
-                "params": {"types[]": types.split(), "created[gte]": "{since}"},
+                "params": {"types[]": _events(_EVENTS[name]), "created[gte]": "{since}"},
                 "records": "data",
                 "explode": "data.object",
                 "keep": {"updated": "created"},
@@ -139,7 +155,7 @@ def declared(config: StripeConfig) -> RestApiConfig:
                 "newest_first": True,
             },
         }
-        for name, (path, types, more) in _OWN.items()
+        for name, more in _OWN.items()
     ]
     streams += [
         {
@@ -179,6 +195,11 @@ def declared(config: StripeConfig) -> RestApiConfig:
         pagination=_PAGES,
         streams=streams,
     )
+
+
+def _events(said: str) -> list[str]:
+    of, _, names = said.partition(": ")
+    return [f"{of}.{name}" for name in names.split()]
 
 
 def _columns(more: dict[str, str]) -> dict[str, Any]:
