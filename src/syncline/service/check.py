@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from syncline.core.errors import SynclineError
+from syncline.engine.audit import Audit
 from syncline.sdk.findings import Finding, Severity
 from syncline.service.opened import opened
 from syncline.service.project import Connection
@@ -37,6 +38,8 @@ def check_connection(connection: Connection, settings: Settings) -> CheckReport:
             destination = tuple(ends.destination.check())
             if all(f.severity is not Severity.ERROR for f in source):
                 selection = ends.select()
+                for selected in selection:
+                    Audit(selected, ends.destination, lambda _: None).ensure_possible(ends.target(selected).schema)
                 source = tuple(ends.source.check(selection))
                 destination = tuple(ends.destination.check([ends.target(s) for s in selection]))
     except SynclineError as error:
