@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_vali
 
 from syncline.sdk.config import ConnectorConfig
 
-__all__ = ["BinaryLog", "MySqlSourceConfig", "StandardMethod", "TlsConfig"]
+__all__ = ["BinaryLog", "MySqlSourceConfig", "StandardMethod", "TlsConfig", "TunnelConfig"]
 
 
 def _list(value: Any) -> Any:
@@ -18,6 +18,16 @@ def _list(value: Any) -> Any:
 
 def _tls(value: Any) -> Any:
     return {"mode": value} if isinstance(value, str) else value
+
+
+def _tunnel(value: Any) -> Any:
+    method = value.get("tunnel_method") if isinstance(value, Mapping) else value
+    if method not in (None, "NO_TUNNEL") and not isinstance(value, TunnelConfig):
+        raise ValueError(
+            f"{method} is not built in: open the tunnel outside (ssh -N -L 3307:database-host:3306 user@bastion), set "
+            "host to 127.0.0.1 and port to 3307, and leave tunnel_method out"
+        )
+    return {"tunnel_method": value} if isinstance(value, str) else value
 
 
 def _method(value: Any) -> Any:
@@ -37,11 +47,18 @@ class TlsConfig(ConnectorConfig):
     mode: Literal["disabled", "preferred", "required", "verify_ca", "verify_identity"] = Field(
         default="preferred", description="How much TLS is asked for; verify_identity also checks the server's name."
     )
-    ca_certificate: str | None = Field(
-        default=None, description="File with the certificate of the authority that signed the server's."
+    ca_certificate: SecretStr | None = Field(
+        default=None, description="Certificate of the authority that signed the server's, as PEM text or as a path."
     )
-    client_certificate: str | None = Field(default=None, description="File with our certificate.")
-    client_key: str | None = Field(default=None, description="File with its private key.")
+    client_certificate: SecretStr | None = Field(default=None, description="Our certificate, as PEM text or as a path.")
+    client_key: SecretStr | None = Field(default=None, description="Its private key, as PEM text or as a path.")
+    client_key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
+
+
+class TunnelConfig(ConnectorConfig):
+    """Airbyte's ``tunnel_method``; only the direct connection is known."""
+
+    tunnel_method: Literal["NO_TUNNEL"] = "NO_TUNNEL"
 
 
 class StandardMethod(ConnectorConfig):
@@ -101,6 +118,13 @@ class MySqlSourceConfig(ConnectorConfig):
         validation_alias=AliasChoices("ssl_mode", "ssl"),
         description="TLS: a mode, or {mode, ca_certificate, client_certificate, client_key}.",
     )
+    tunnel_method: Annotated[TunnelConfig, BeforeValidator(_tunnel)] = Field(
+        default_factory=TunnelConfig, description="Airbyte's; only NO_TUNNEL: open a tunnel outside."
+    )
+    checkpoint_target_interval_seconds: int | None = Field(
+        default=None, description="Airbyte's; not needed: each partition is committed with its progress."
+    )
+    check_privileges: bool | None = Field(default=None, description="Airbyte's; not needed: check always looks.")
     jdbc_url_params: str | None = Field(default=None, description="Airbyte's; of no meaning here, and refused.")
     tables: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
         default=(), description="Only these: names, or patterns with * and ?. Empty: every table and view."

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ssl
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import pymysql
+from pydantic import SecretStr
 from pymysql.cursors import SSCursor
 
 from syncline.connectors.mysql.config import MySqlSourceConfig, TlsConfig
 from syncline.connectors.mysql.errors import mysql_error
+from syncline.core.errors import ErrorKind, SynclineError
 
 __all__ = ["Session", "open_session"]
 
@@ -120,9 +123,33 @@ def _tls(config: TlsConfig) -> dict[str, Any]:
         return {"ssl_disabled": True}
     if config.mode == "preferred":
         return {}  # the driver takes it when the server has it
-    context = ssl.create_default_context(cafile=config.ca_certificate)
-    context.check_hostname = config.mode == "verify_identity"
-    context.verify_mode = ssl.CERT_NONE if config.mode == "required" else ssl.CERT_REQUIRED
-    if config.client_certificate:
-        context.load_cert_chain(config.client_certificate, config.client_key)
+    try:
+        with _as_file(config.ca_certificate) as authority:
+            context = ssl.create_default_context(cafile=authority)
+        context.check_hostname = config.mode == "verify_identity"
+        context.verify_mode = ssl.CERT_NONE if config.mode == "required" else ssl.CERT_REQUIRED
+        with _as_file(config.client_certificate) as certificate, _as_file(config.client_key) as key:
+            if certificate is not None:
+                password = config.client_key_password
+                context.load_cert_chain(certificate, key, password.get_secret_value() if password else None)
+    except OSError as error:
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"the certificates of ssl_mode cannot be used: {error}",
+            hint="give PEM text, or the path of a file that holds it",
+            where={"connector": "mysql"},
+        ) from error
     return {"ssl": context}
+
+
+@contextmanager
+def _as_file(given: SecretStr | None) -> Iterator[str | None]:
+    """A path, where PEM text was given one of a file that only this user can read, while it is needed."""
+    text = given.get_secret_value() if given is not None else None
+    if text is None or not text.lstrip().startswith("-----BEGIN"):
+        yield text
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # 0600
+        file.write(text)
+        file.flush()
+        yield file.name

@@ -10,7 +10,10 @@ from syncline.core.errors import ErrorKind, SynclineError
 
 __all__ = ["mysql_error"]
 
-_AUTH = "check username and password, and that the user may log in from this host: SELECT user, host FROM mysql.user"
+_AUTH = (
+    "check username and password, and that the user may log in from this host (SELECT user, host FROM mysql.user); a "
+    "server that wants TLS says the same with ssl_mode: disabled"
+)
 #: The server's number -> (kind, what to do).
 _KNOWN: dict[int, tuple[ErrorKind, str]] = {
     1040: (ErrorKind.TRANSIENT, "the server has no connection left: raise max_connections or lower concurrency"),
