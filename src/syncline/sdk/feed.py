@@ -44,8 +44,9 @@ class FedState:
 
 @dataclass(frozen=True, kw_only=True)
 class FedDone:
-    """The last word on a stream, only said when the source has ended as a whole: ``error`` is None when every record
-    was given and the source ended well."""
+    """The last word on a stream: nothing of it comes after. ``error`` is None when every record was given. A source
+    whose good end is only known as a whole (a process and its exit code) says it of all streams at its end; one that
+    knows of each stream by itself says it at once, so that the stream is published without waiting for the others."""
 
     stream: StreamName
     error: SynclineError | None = None
