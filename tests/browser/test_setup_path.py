@@ -32,7 +32,7 @@ def test_from_an_empty_server_to_rows(browser: Browser, shop: dict[str, Any], tm
         page.get_by_role("button", name="Test and save").click()
         # Streams: few, so all are ticked, with the modes that fit them.
         expect(page.get_by_text("2 of 2 streams chosen")).to_be_visible()
-        page.get_by_label("Columns of customers").click()
+        page.get_by_role("button", name="Columns of customers").click()
         page.get_by_label("Take column email").uncheck()
         page.get_by_role("button", name="Next").click()
         page.get_by_role("button", name="DuckDB").click()

@@ -25,6 +25,7 @@ export const theme = createTheme({
   cursorType: "pointer",
   headings: { fontWeight: "650" },
   components: {
+    Anchor: { defaultProps: { underline: "always" } },
     Button: { defaultProps: { size: "sm" } },
     Tooltip: { defaultProps: { withArrow: true, multiline: true, maw: 420, events: { hover: true, focus: true, touch: true } } },
     Table: { defaultProps: { verticalSpacing: "sm", horizontalSpacing: "md" } },

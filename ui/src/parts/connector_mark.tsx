@@ -7,7 +7,7 @@ export function ConnectorMark({ name, size = 32 }: { name: string; size?: number
   const letters = name.split(/[\s_-]+/).filter(Boolean);
   const text = (letters.length > 1 ? letters[0]![0]! + letters[1]![0]! : name.slice(0, 2)).toUpperCase();
   return (
-    <span aria-hidden="true" style={{ width: size, height: size, flex: "none", borderRadius: 8, display: "inline-grid", placeItems: "center", fontSize: size * 0.4, fontWeight: 700, color: "#fff", background: `hsl(${hue} 52% 38%)` }}>
+    <span aria-hidden="true" style={{ width: size, height: size, flex: "none", borderRadius: 8, display: "inline-grid", placeItems: "center", fontSize: size * 0.4, fontWeight: 700, color: "#fff", background: `hsl(${hue} 50% 27%)` }}>
       {text}
     </span>
   );

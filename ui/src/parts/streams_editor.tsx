@@ -106,10 +106,11 @@ const Row = memo(function Row({ stream, wanted, set, destinationModes, readOnly 
     <div style={{ borderBottom: "1px solid var(--line)", padding: "8px 12px" }}>
       <Group wrap="nowrap" gap="sm" align="center">
         <Checkbox checked={wanted !== null} disabled={readOnly} onChange={(e) => set(stream, e.currentTarget.checked ? standard(stream, destinationModes) : null)} aria-label={`Take ${label}`} />
-        <UnstyledButton onClick={() => setOpen(!open)} aria-expanded={open} aria-label={`Columns of ${label}`} style={{ display: "flex", alignItems: "center", gap: 8, minWidth: 0, flex: "1 1 160px" }}>
+        <UnstyledButton onClick={() => setOpen(!open)} aria-expanded={open} style={{ display: "flex", alignItems: "center", gap: 8, minWidth: 0, flex: "1 1 160px" }}>
           {open ? <IconChevronDown size={16} style={{ flex: "none" }} /> : <IconChevronRight size={16} style={{ flex: "none" }} />}
           <span style={{ minWidth: 0 }}>
             <span className="clip" style={{ display: "block", fontWeight: 600 }} title={stream.name.slice(0, 300)}>
+              <span className="sr-only">Columns of </span>
               {stream.name}
             </span>
             <span className="quiet clip" style={{ display: "block", fontSize: 12 }}>
