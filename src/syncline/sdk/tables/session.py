@@ -159,9 +159,11 @@ class TableChangeSession:
         result = flush.overlay.finish()
         aside = flush.aside.finish() if flush.aside is not None else None
         quarantine: list[StagedObject] = [] if aside is None else [aside]
+        merged = each.target.write is WriteMode.MERGE and bool(result.added or result.removed)
 
         def make(state: TableState | None) -> Draft:
-            if state is None or (state.version != flush.state.version and (result.removed or flush.reshaped)):
+            # Appended rows may follow anybody's; what was merged was merged over the version that was read.
+            if state is None or (state.version != flush.state.version and (merged or flush.reshaped)):
                 who = "" if state is None else f" ({state.foreign})"
                 raise SynclineError(
                     ErrorKind.CONFLICT,
