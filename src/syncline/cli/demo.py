@@ -150,6 +150,10 @@ connections:
 
 def demo(
     folder: Annotated[Path, typer.Option("--dir", help="Where to leave lake and warehouse.")] = Path("demo-data"),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Then serve the web page with these connections, until Ctrl-C.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web page.")] = 8000,
 ) -> None:
     """Replicate a small ERP from an embedded Postgres into a Parquet lake and DuckDB, change it, go on, verify; then
     follow its log into another Postgres."""
@@ -196,10 +200,18 @@ def demo(
         _run(["verify", str(project), *lake], environment)
         _run(["verify", str(project), *warehouse], environment)
         _live(server, project, environment)
+        if serve:
+            from syncline.cli.demo_page import serve_page
+            from syncline.cli.extras import need_server_extra
+
+            need_server_extra()
+            _say(f"The replication took {time.monotonic() - began:.0f} s. The same connections in the web page")
+            serve_page(project, environment, port, lambda arguments: _run(arguments, environment))
     _say(f"Done in {time.monotonic() - began:.0f} s. Look at {folder}/lake and {folder}/warehouse.duckdb. With yours:")
     print("  1. syncline init my.yaml                  writes a project file: fill in your database")
     print("  2. syncline check my.yaml                 says what is missing, in your server's own terms")
     print("  3. syncline sync my.yaml && syncline verify my.yaml")
+    print("The web page: syncline demo --serve leaves all this running at http://127.0.0.1:8000")
 
 
 def _live(server: PostgresServer, project: Path, environment: dict[str, str]) -> None:

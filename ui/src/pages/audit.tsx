@@ -59,8 +59,9 @@ export default function Audit() {
                     <Table.Td className="quiet mono">{entry.address ?? ""}</Table.Td>
                     <Table.Td ta="right">
                       {(entry.before || entry.after) && (
-                        <Button size="compact-xs" variant="subtle" onClick={() => setOpen(entry)} aria-label={`What ${entry.action} of ${entry.noun} ${nameOf(entry)} changed`}>
+                        <Button size="compact-xs" variant="subtle" onClick={() => setOpen(entry)}>
                           Details
+                          <span className="sr-only"> of {entry.action} {entry.noun} {nameOf(entry)}</span>
                         </Button>
                       )}
                     </Table.Td>
