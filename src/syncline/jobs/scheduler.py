@@ -57,9 +57,12 @@ class Scheduler:
 
     def tick(self, at: datetime, *, jobs_ended: bool) -> int:
         """Do what is due by ``at``; returns how many jobs were made. ``jobs_ended``: since the last call."""
-        made = 0
+        # Most rounds find nothing due: they are one transaction.
         with self._writing() as tx:
             self._reconcile(tx, at)
+            if not schedule_states.due(tx, at, 1):
+                return self._others(tx, at, jobs_ended=jobs_ended)
+        made = 0
         while True:
             with self._writing() as tx:
                 due = schedule_states.due(tx, at, _BATCH)
@@ -67,12 +70,17 @@ class Scheduler:
             if len(due) < _BATCH:
                 break
         with self._writing() as tx:
-            if jobs_ended or self._followed_at is None or at - self._followed_at >= _FOLLOW_EVERY:
-                self._followed_at = at
-                made += self._make(tx, self._after_others(tx, at), at)
-                made += self._make(tx, self._following(tx, at), at)
-            made += self._make(tx, schedule_states.ready(tx), at)
-            self.next_due_at = schedule_states.next_due_at(tx)
+            return made + self._others(tx, at, jobs_ended=jobs_ended)
+
+    def _others(self, tx: Transaction, at: datetime, *, jobs_ended: bool) -> int:
+        """What other things than the clock make due, and what waited for its connection to be free."""
+        made = 0
+        if jobs_ended or self._followed_at is None or at - self._followed_at >= _FOLLOW_EVERY:
+            self._followed_at = at
+            made += self._make(tx, self._after_others(tx, at), at)
+            made += self._make(tx, self._following(tx, at), at)
+        made += self._make(tx, schedule_states.ready(tx), at)
+        self.next_due_at = schedule_states.next_due_at(tx)
         return made
 
     def files_found(self, connection_id: UUID, found: str, at: datetime) -> None:

@@ -14,6 +14,7 @@ from syncline.service import actors, connections, definitions, workspaces
 from syncline.service.callers import Caller, Role
 from syncline.service.control import Control
 from syncline.service.declarations.connection_values import block_json, in_order, stored_json, values_of
+from syncline.service.declarations.costs import REMOVED, actor_effects, connection_effects, differences
 from syncline.service.declarations.document import block_of
 from syncline.service.declarations.record import Noun, Record
 from syncline.service.errors import invalid
@@ -165,7 +166,7 @@ def _actor_change(
         masked, secrets = actors.prepared(control, definition, wanted["config"], old)
     except SynclineError as error:
         raise error.at(key=where) from None
-    details = _differences(actor.configuration, masked)
+    details = differences(actor.configuration, masked)
     details += [
         f"{place.strip('/').replace('/', '.')}: another secret"
         for place in sorted({*secrets, *old})
@@ -178,63 +179,8 @@ def _actor_change(
         noun=role,
         name=name,
         details=tuple(dict.fromkeys(details)),
-        effects=_actor_effects(role, details),
+        effects=actor_effects(role, details),
     )
-
-
-#: Keys of which another value means another place.
-_PLACES = (
-    "host",
-    "port",
-    "database",
-    "schema",
-    "bucket",
-    "path",
-    "s3_bucket",
-    "destination_path",
-    "prefix",
-    "namespace",
-)
-
-
-def _actor_effects(role: ActorRole, details: Iterable[str]) -> tuple[str, ...]:
-    keys = {line.partition(":")[0].rpartition(".")[2] for line in details}
-    found = []
-    if any(any(place in key for place in _PLACES) for key in keys):
-        if role == "destination":
-            found.append(
-                "another place: what is written stays where it was, and everything is read again into the new one"
-            )
-        else:
-            found.append(
-                "another place: positions of the former one mean nothing there; run verify, or clear the streams"
-            )
-    if role == "source" and any("method" in key or "slot" in key or "publication" in key for key in keys):
-        found.append("the log's reader changes: streams may be read again, and a former slot stays until it is dropped")
-    return tuple(found)
-
-
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any], place: str = "") -> list[str]:
-    found: list[str] = []
-    for key in dict.fromkeys((*before, *after)):
-        name = f"{place}{key}"
-        old, new = before.get(key), after.get(key)
-        if old == new:
-            continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _differences(old, new, f"{name}.")
-        elif key not in before:
-            found.append(f"{name}: {_told(new)} (new)")
-        elif key not in after:
-            found.append(f"{name}: {_told(old)} -> nothing")
-        else:
-            found.append(f"{name}: {_told(old)} -> {_told(new)}")
-    return found
-
-
-def _told(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _check_ends(name: str, block: ConnectionBlock, document: Mapping[str, Any]) -> None:
@@ -278,11 +224,15 @@ def _connection_change(situation: Situation, name: str, block: ConnectionBlock) 
         )
     before = stored_json(stored, {each.id: each.name for each in situation.connections.values()})
     after = block_json(block)
-    details_ = _differences(before, after)
+    details_ = differences(before, after)
     if not details_:
         return None
     return Change(
-        action="change", noun="connection", name=name, details=tuple(details_), effects=_effects(before, after)
+        action="change",
+        noun="connection",
+        name=name,
+        details=tuple(details_),
+        effects=connection_effects(before, after),
     )
 
 
@@ -290,31 +240,6 @@ def _when(block: ConnectionBlock) -> tuple[str, ...]:
     if block.after is not None:
         return ("after: " + ", ".join((*(block.after.all or ()), *(block.after.any or ()))),)
     return (f"schedule: {block.schedule}",) if block.schedule else ()
-
-
-def _effects(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a changed connection reads again, leaves behind or does differently."""
-    found: list[str] = []
-    old = {each["name"]: each for each in before.get("streams") or ()}
-    new = {each["name"]: each for each in after.get("streams") or ()}
-    if before.get("streams") != after.get("streams"):
-        if before.get("streams") is None:
-            found.append("takes only the named streams from now on; the tables of the others stay as they are")
-        elif after.get("streams") is None:
-            found.append("takes all streams of the source: those that are new are read whole")
-        else:
-            found += [f"{name} is read whole" for name in new if name not in old]
-            found += [f"{name} is no longer synced; its table stays" for name in old if name not in new]
-            for name in new.keys() & old.keys():
-                if any(old[name].get(key) != new[name].get(key) for key in ("mode", "primary_key", "cursor_field")):
-                    found.append(f"{name} is read again whole, if its mode, key or cursor need it")
-    if any(before.get(key) != after.get(key) for key in ("mode", "cursor_field")):
-        found.append("streams without a mode of their own are read again whole, if the new mode needs it")
-    if any(before.get(key) != after.get(key) for key in ("mappings", "metadata_columns", "deletes")):
-        found.append("rows that are written already stay as they are: refresh the streams to rewrite them")
-    if after.get("enabled") is False and before.get("enabled", True):
-        found.append("a running job is cancelled, and nothing is scheduled; a source's log is retained meanwhile")
-    return tuple(sorted(found))
 
 
 def _removals(
@@ -348,20 +273,10 @@ def _removals(
             if kept:
                 left.append(f"{noun} {name} (used by connection {kept[0]})")
                 continue
-            removed.append(Change(action="remove", noun=noun, name=name, effects=_REMOVED[noun]))
+            removed.append(Change(action="remove", noun=noun, name=name, effects=REMOVED[noun]))
     return removed, tuple(left)
 
 
 def _ours(situation: Situation, name: str) -> bool:
     known = situation.record.known["connection"].get(name)
     return known is not None and known.id == situation.connections[name].id
-
-
-_REMOVED: Mapping[Noun, tuple[str, ...]] = {
-    "connection": (
-        "what it has written stays; a slot at the source stays until it is dropped (syncline forget)",
-        "its state is lost to a new connection of the name",
-    ),
-    "source": ("its stored secrets are deleted",),
-    "destination": ("its stored secrets are deleted; the data stays",),
-}
