@@ -86,6 +86,7 @@ class TestDelta(DestinationConformance):
         return local
 
 
+@pytest.mark.slow
 class TestDeltaChanges(ChangeConformance):
     @pytest.fixture
     def driver(self, local: _Lake) -> _Lake:
