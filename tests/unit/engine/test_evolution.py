@@ -128,12 +128,13 @@ def test_ignored_columns_and_streams_stay_out(tmp_path: Path) -> None:
         result = job.run()
         assert [s.stream.name for s in result.streams] == ["t"]
         assert job.told == told
+        job.world.tables["t"].append({"id": 8, "u": 3, "v": "later", "n": 7})
     assert "other" not in job.world.visible
     assert [sorted(r) for r in job.world.visible["t"] if "n" in r] == []
     job.policy = policy()  # from now on they are followed
-    job.world.tables["t"].append({"id": 3, "u": 3, "v": "c", "n": 6})
+    job.world.tables["t"].append({"id": 3, "u": 4, "v": "c", "n": 6})
     assert job.run().succeeded
-    assert job.rows("id", "n") == [(1, None), (2, None), (3, 6)]
+    assert job.rows("id", "n") == [(1, None), (2, None), (3, 6), (8, None)]
     assert "other" in job.world.visible
 
 
