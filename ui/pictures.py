@@ -53,8 +53,9 @@ def main() -> None:
             page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
             page.goto(base + path)
             # Both ends are asked on some of them, which takes its time.
+            page.wait_for_timeout(3000)
             page.locator("main [role=status][aria-label^=Load]").first.wait_for(state="detached", timeout=90_000)
-            page.wait_for_timeout(2500)
+            page.wait_for_timeout(1000)
             page.screenshot(path=folder / f"{name}.png")
             page.close()
         browser.close()
