@@ -17,7 +17,7 @@ def _alerts() -> None:
 
 
 @app.command("test")
-def test(file: FileArgument, as_json: JsonOption = False) -> None:
+def send_test(file: FileArgument, as_json: JsonOption = False) -> None:
     """Send a message to each channel of a project file now. Exit code 1 unless all arrive."""
     from syncline.cli.output import print_error, print_json
     from syncline.core.errors import ErrorKind, SynclineError

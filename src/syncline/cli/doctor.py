@@ -34,7 +34,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def diagnose(
     what: Annotated[
-        str, typer.Argument(metavar="JOB|FILE", help="A job's number on a server, or a project file: its last run here.")
+        str, typer.Argument(metavar="JOB|FILE", help="A job's number on a server, or a project file (its last run).")
     ],
     connection: ConnectionOption = None,
     as_json: JsonOption = False,

@@ -41,8 +41,8 @@ class Evolution:
 
     ``renamed``: new name -> former name. ``backfill``: for added columns whose default the source gave to the rows that
     were there, that value (of the column's Arrow type; columns without an entry are NULL there).
-    ``called``: the name that the table has from here on, where it got another one; the stream keeps its own. ``columns``:
-    False when only the name is new."""
+    ``called``: the name that the table has from here on, where it got another one; the stream keeps its own.
+    ``columns``: False when only the name is new."""
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     backfill: Mapping[str, pa.Scalar] = field(default_factory=dict)

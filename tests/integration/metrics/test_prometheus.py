@@ -92,7 +92,7 @@ def _two_runs(server: dict[str, str], folder: Path) -> None:
             data = folder / "in.csv"
             data.write_text("id\n1\n", encoding="utf-8") if status == "succeeded" else data.unlink(missing_ok=True)
             job = made(client, "/v1/jobs", {"connectionId": connection, "jobType": "sync"})["jobId"]
-            until(lambda job=job, status=status: client.get(f"/v1/jobs/{job}").json()["status"] == status)  # type: ignore[misc]
+            until(lambda job=job, status=status: client.get(f"/v1/jobs/{job}").json()["status"] == status)
             time.sleep(2.5)  # at least one scrape between two ends: an increase needs both sides
 
 
