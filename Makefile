@@ -42,7 +42,7 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py $(NATIVE)
 	@rm -f $(patsubst %.c,%.*.so,$(filter %.c,$(NATIVE)))
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@for source in $(basename $(notdir $(filter %.c,$(NATIVE)))); do \
-		if ls src/syncline/connectors/*/*/$$source.*.so >/dev/null 2>&1; then echo "setup: $$source is compiled"; \
+		if ls src/syncline/connectors/*/*/$$source.*.so src/syncline/sdk/*/$$source.*.so 2>/dev/null | grep -q .; then echo "setup: $$source is compiled"; \
 		else echo "setup: $$source is not compiled (no C compiler?), its slower Python version is used"; fi; done
 	@touch $@
 	@echo "setup: done, the command is $(BIN)/syncline"
