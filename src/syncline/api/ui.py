@@ -46,9 +46,13 @@ async def _missing(scope: Scope, receive: Receive, send: Send) -> None:
     await HTMLResponse(_MISSING)(scope, receive, send)
 
 
+def _wants_page(scope: Scope) -> bool:
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+
+
 class Page(StaticFiles):
-    """The files of a folder. Any other path without an ending is the page itself, which finds its way by the address;
-    paths of the APIs are not, so that a misspelt one stays a 404."""
+    """The files of a folder. Any other path without an ending is the page itself, which finds its way by the address,
+    for whoever asks for a page (browsers say so). For programs, and at the APIs' paths, a misspelt one stays a 404."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         if path in (".", ""):
@@ -57,7 +61,7 @@ class Page(StaticFiles):
             answer = await super().get_response(path, scope)
         except HTTPException as error:
             first, last = path.partition("/")[0], path.rpartition("/")[2]
-            if error.status_code == 404 and "." not in last and first not in _NOT_OURS:
+            if error.status_code == 404 and "." not in last and first not in _NOT_OURS and _wants_page(scope):
                 return await self._page(scope)
             raise
         if path.startswith("assets/"):
