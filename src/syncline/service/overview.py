@@ -15,13 +15,13 @@ from syncline.core.errors import SynclineError
 from syncline.jobs.schedule import next_due
 from syncline.service.callers import Caller
 from syncline.service.control import Control
-from syncline.store import actors, connections, run_history, schedule_states
+from syncline.store import actors, connections, job_events, run_history, schedule_states
 from syncline.store.job_values import JobStatus
 from syncline.store.paging import Page
 from syncline.store.run_history import Run
 from syncline.store.values import Actor, Schedule, StoredConnection
 
-__all__ = ["Glance", "Health", "expected_every", "follows_log", "glances", "health"]
+__all__ = ["Glance", "Health", "expected_every", "follows_log", "glances", "health", "last_event"]
 
 #: Jobs shown of each connection.
 RECENT = 14
@@ -96,6 +96,13 @@ def glances(control: Control, caller: Caller, workspace_ids: Sequence[UUID] = ()
             )
         )
     return seen
+
+
+def last_event(control: Control) -> int:
+    """The number of the newest event: who follows events from here on misses nothing that came after. Ask before
+    :func:`glances`."""
+    with control.database.read() as tx:
+        return job_events.newest(tx)
 
 
 def health(
