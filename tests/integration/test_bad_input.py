@@ -529,7 +529,7 @@ def test_tables_dropped_and_retyped_after_they_were_discovered(
         postgres_server.execute(*changes.values(), dbname=postgres_db)
         return found
 
-    with mock.patch("syncline.engine.sync.select_streams", selected):
+    with mock.patch("syncline.engine.evolution.review.select_streams", selected):
         done = syncline("sync", file)
     assert done.code == POLICY[K.SCHEMA].exit_code, done.text
     assert "Traceback" not in done.text

@@ -19,6 +19,8 @@ from tests.integration.command import postgres, project, succeed, syncline
 from syncline.core.errors import POLICY, ErrorKind
 from syncline.testing.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 DESTINATIONS = ("postgres", "duckdb", "local")
 #: name -> (type before, type after, value before, value after that needs the new type)
 WIDER: dict[str, tuple[str, str, Any, Any]] = {

@@ -16,6 +16,8 @@ from botocore.exceptions import ClientError
 from syncline.testing.postgres_server import PostgresServer, PostgresUnavailableError, start_postgres
 from syncline.testing.s3_server import S3Server
 
+pytestmark = pytest.mark.slow
+
 
 def _gone(pid: int, seconds: float = 10.0) -> bool:
     deadline = time.monotonic() + seconds

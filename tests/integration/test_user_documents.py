@@ -18,6 +18,8 @@ import pytest
 from syncline.testing.postgres_server import PostgresServer
 from syncline.testing.s3_server import S3Server
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "erp-to-bronze.yaml"
 BUCKET = "v1-data-lake"
 

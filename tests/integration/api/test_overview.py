@@ -55,7 +55,9 @@ def test_the_catalog_lists_what_can_be_installed(api: httpx.Client) -> None:
 
 def asked(app: ASGIApp, *paths: str) -> list[httpx.Response]:
     async def ask() -> list[httpx.Response]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        browser = {"accept": "text/html,*/*"}
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=browser) as client:
             return [await client.get(path) for path in paths]
 
     return asyncio.run(ask())

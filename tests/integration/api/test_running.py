@@ -15,6 +15,8 @@ from tests.integration.api.server_process import server_process
 
 from syncline.testing.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 OWN = "/api/syncline/v1"
 
 

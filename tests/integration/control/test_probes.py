@@ -26,6 +26,8 @@ from syncline.settings import ServerSettings
 from syncline.store.values import Actor, ConnectionState, StreamConfig
 from syncline.testing.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def control(settings: ServerSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:

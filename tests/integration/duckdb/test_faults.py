@@ -15,6 +15,8 @@ from tests.integration.duckdb.killed_run import PARTITIONS, aim, batches
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import WriteMode
 
+pytestmark = pytest.mark.slow
+
 CONTENT = "SELECT * FROM orders ORDER BY ALL"
 ASIDE = "SELECT count(*) FROM _syncline_quarantine"
 

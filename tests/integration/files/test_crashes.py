@@ -27,6 +27,8 @@ from syncline.connectors.files.config import FilesDestinationConfig
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import WriteMode
 
+pytestmark = pytest.mark.slow
+
 MODES = [WriteMode.REPLACE, WriteMode.APPEND]
 #: No attempt of these tests changes the store more often; the walk over the steps ends by itself before.
 MANY = 200

@@ -25,6 +25,8 @@ from tests.integration.files.driver import (
 
 from syncline.core.stream import WriteMode
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 POINTS = ["seal.inside:2", "commit.inside:3", "publish.inside"]
 MORE = ["commit.inside", "commit.inside:5"]

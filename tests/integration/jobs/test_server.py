@@ -23,6 +23,8 @@ from tests.integration.command import syncline
 
 from syncline.testing.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:

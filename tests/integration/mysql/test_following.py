@@ -10,6 +10,8 @@ from tests.integration.mysql.conftest import Copy
 from syncline.core.errors import POLICY, ErrorKind
 from syncline.testing.mariadb_server import MariaDbServer
 
+pytestmark = pytest.mark.slow
+
 PARENT = "CREATE TABLE t (id int PRIMARY KEY, name varchar(20), n decimal(10,2))"
 
 

@@ -15,6 +15,8 @@ from syncline.core.change import LogPosition
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.testing.postgres_server import start_postgres
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def in_thread(act):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXPECTED = {
     "replace": [(201, "a2"), (201, "c2"), (202, "b"), (204, "d")],
     "deduped": [(201, "c2"), (202, "b"), (204, "d")],

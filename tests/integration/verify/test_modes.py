@@ -17,6 +17,8 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
 from syncline.sdk.metadata import MetadataColumns
 
+pytestmark = pytest.mark.slow
+
 ORDERS = (
     "CREATE TABLE t (id int PRIMARY KEY, v text, updated_at timestamptz DEFAULT now())",
     "INSERT INTO t SELECT i, 'v' || i, timestamptz '2026-01-01' + i * interval '1 min' FROM generate_series(1, 1000) i",

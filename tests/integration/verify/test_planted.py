@@ -6,6 +6,8 @@ import duckdb
 import pytest
 from tests.integration.verify.harness import Systems
 
+pytestmark = pytest.mark.slow
+
 DESTINATIONS = ("duckdb", "postgres", "local Parquet", "local CSV", "local JSONL", "s3 Parquet", "s3 JSONL")
 
 TABLE = """

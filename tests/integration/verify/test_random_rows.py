@@ -18,6 +18,8 @@ from syncline.verify.columns import Chunking, ColumnSpec
 from syncline.verify.duckdb_cells import FUNCTIONS, cell_sql
 from syncline.verify.postgres_side import PostgresSide, PostgresTable
 
+pytestmark = pytest.mark.slow
+
 _MICROS_9999 = 253_402_300_799_999_999
 _TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 #: Postgres type, Arrow carrier, logical, values (dates and times as their counts).

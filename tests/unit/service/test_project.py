@@ -156,6 +156,6 @@ def test_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_json_schema_accepts_what_the_loader_accepts() -> None:
     schema = project_json_schema()
     assert set(schema["properties"]) == {
-        "name", "source", "destination", "sync", "security", "sources", "destinations", "connections"
+        "name", "source", "destination", "sync", "security", "alerts", "sources", "destinations", "connections"
     }  # fmt: skip
     assert yaml.safe_load(ERP).keys() <= schema["properties"].keys()
