@@ -67,7 +67,7 @@ def test_the_destination_form_passes_its_suite(tmp_path: Path) -> None:
     assert "16 passed" in ran.stdout, ran.stdout + ran.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.clients  # airbyte-cdk, in an environment of its own from the package index
 def test_the_manifest_form_passes_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNCLINE_HOME", os.environ.get("SYNCLINE_CONNECTORS_HOME", str(tmp_path / "home")))
     done = syncline("connectors", "install", "manifest", "--json")
