@@ -39,7 +39,10 @@ def _null(gate: Gate, field: Field) -> Judge:
 
 def _in_set(gate: Gate, field: Field) -> Judge:
     values = _values(gate, field)
-    inside: Judge = lambda column: pc.is_in(_comparable(column, field), value_set=values)  # noqa: E731
+
+    def inside(column: pa.Array) -> pa.Array:
+        return pc.is_in(_comparable(column, field), value_set=values)
+
     if gate.rule == "not_in_set":
         return lambda column: pc.if_else(column.is_null(), False, inside(column))
     return lambda column: pc.if_else(column.is_null(), False, pc.invert(inside(column)))

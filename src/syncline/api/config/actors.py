@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -207,7 +206,10 @@ async def _check(request: Request, control: Control, caller: Caller, role: Role,
     started = time.time()
     await _there(control, caller, role, actor_id)
     kind = f"check_connection_{role}"
-    look: Callable[[], probes.ProbeResult] = lambda: probes.check_actor(control, caller, role, actor_id)  # noqa: E731
+
+    def look() -> probes.ProbeResult:
+        return probes.check_actor(control, caller, role, actor_id)
+
     try:
         result = await looking.run((kind, caller.user_id, actor_id), LONG_WAIT, look)
     except SynclineError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,4 +39,4 @@ class Discovered:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         new = self._path.with_suffix(".new")
         new.write_text(json.dumps({"of": self._of, "at": time.time(), "streams": list(streams)}))
-        os.replace(new, self._path)  # noqa: PTH105 - one act
+        new.replace(self._path)  # in one act: a reader sees the former or this one

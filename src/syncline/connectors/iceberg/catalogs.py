@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyiceberg.catalog import Catalog, load_catalog
 
 from syncline.connectors.iceberg.config import IcebergDestinationConfig
 from syncline.connectors.iceberg.errors import told
+from syncline.sdk.files.s3 import S3Store
 from syncline.sdk.files.store import ObjectStore
 
 __all__ = ["open_catalog"]
@@ -15,7 +14,7 @@ __all__ = ["open_catalog"]
 
 def open_catalog(config: IcebergDestinationConfig, store: ObjectStore) -> Catalog:
     """The catalog; a SQLite file is made with its folder when it is missing."""
-    properties = {**_storage(config, store), **config.catalog_properties()}
+    properties = {**_storage(store), **config.catalog_properties()}
     if config.catalog.type == "sql" and config.catalog.uri is None:
         assert config.path is not None
         with told(str(config.path)):
@@ -24,10 +23,10 @@ def open_catalog(config: IcebergDestinationConfig, store: ObjectStore) -> Catalo
         return load_catalog(config.catalog.name, **properties)
 
 
-def _storage(config: IcebergDestinationConfig, store: ObjectStore) -> dict[str, str]:
-    if not config.remote:
+def _storage(store: ObjectStore) -> dict[str, str]:
+    if not isinstance(store, S3Store):
         return {}
-    client: Any = store.client  # type: ignore[attr-defined]
+    client = store.client
     region = str(client.meta.region_name)
     found = {"s3.region": region, "s3.endpoint": str(client.meta.endpoint_url), "client.region": region}
     credentials = client._request_signer._credentials

@@ -8,7 +8,6 @@ run here).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -37,7 +36,7 @@ def import_registry(home: Path, text: bytes) -> int:
     home.mkdir(parents=True, exist_ok=True)
     new = home / f"{_FILE}.new"
     new.write_text(json.dumps(found))
-    os.replace(new, home / _FILE)  # noqa: PTH105 - one act
+    new.replace(home / _FILE)  # in one act: a reader sees the former or this one
     return len(found)
 
 

@@ -11,7 +11,7 @@ from syncline.connectors.mysql.changes.history import History
 from syncline.connectors.mysql.changes.layout import TableLayout
 from syncline.connectors.mysql.changes.packets import EventStream
 from syncline.connectors.mysql.changes.position import BinlogPlace, lsn_of
-from syncline.connectors.mysql.changes.statement import changes_of, first_words
+from syncline.connectors.mysql.changes.statement import TableChange, changes_of, first_words
 from syncline.core.change import ChangeBatch, ChangeSlice, LogPosition, Op
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import SelectedStream, StreamName
@@ -262,7 +262,7 @@ class MySqlChangeReader:
     # -- what changes tables ------------------------------------------------------------------------------------------
 
     def _defined(self, statement: str, database: str, at: int) -> None:
-        told: dict[StreamName, list] = {}  # type: ignore[type-arg]
+        told: dict[StreamName, list[TableChange]] = {}
         for change in changes_of(statement, database):
             for name in [n for n in self._streams if _meant(n, change.database, change.table)]:
                 if name in self._broken:
