@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from syncline.connectors.files.config import FormatConfig
-from syncline.connectors.files.json_text import calendar_text, far_from_now, hex_text, json_lines, json_text
 from syncline.connectors.files.types import file_type
 from syncline.sdk.files.columns import decimal_text
 from syncline.sdk.files.parquet import ParquetEncoder
+from syncline.sdk.records.json_text import calendar_text, far_from_now, hex_text, json_lines, json_text
 
 __all__ = ["Encoder", "encoder"]
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from syncline.connectors.files.config import FilesDestinationConfig, PartitionField
-from syncline.connectors.files.json_text import calendar_text
 from syncline.connectors.files.layout import SYNC_DATE, partition_folder, partition_name
 from syncline.core.batch import QuarantinedRow
 from syncline.core.checkpoint import StreamTarget
@@ -18,6 +17,7 @@ from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.core.schema import StreamSchema
 from syncline.sdk.files.columns import decimal_text
 from syncline.sdk.quarantine import value_text
+from syncline.sdk.records.json_text import calendar_text
 
 __all__ = ["FolderPart", "FolderSplit", "ensure_partitionable"]
 

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from syncline.connectors.files.json_text import json_text
 from syncline.core.batch import Misfit
 from syncline.core.schema import Field
 from syncline.sdk.quarantine import value_text
+from syncline.sdk.records.json_text import json_text
 
 __all__ = ["JSON", "Kind", "carrier", "field_of", "fit", "union", "widen"]
 

@@ -7,6 +7,7 @@ to 15 digits; longer decimals as strings. NaN and the infinities, which JSON lac
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, timedelta
 
 import numpy as np
@@ -25,14 +26,24 @@ _SPECIAL = '[\\x00-\\x1f"\\\\]'
 _CONTROL = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]"
 
 
-def json_lines(batch: pa.RecordBatch) -> pa.Array:
-    """One line of JSON per row, each with its newline; the columns in order, NULL as ``null``."""
+def json_lines(batch: pa.RecordBatch, *, raw: Collection[str] = (), before: str = "", after: str = "\n") -> pa.Array:
+    """One line of JSON per row: ``before``, an object of the columns in their order, ``after``. NULL is ``null``; text
+    columns named in ``raw`` hold JSON and are put in as it."""
     if batch.num_columns == 0:
-        return pa.repeat(pa.scalar("{}\n"), batch.num_rows)
+        return pa.repeat(pa.scalar(before + "{}" + after), batch.num_rows)
     parts: list[pa.Array | pa.Scalar] = []
     for i, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
-        parts += [pa.scalar(("," if i else "{") + _quoted_text(name) + ":"), json_text(column)]
-    return pc.binary_join_element_wise(*parts, pa.scalar("}\n"), "")
+        value = _one_line(column) if name in raw else json_text(column)
+        parts += [pa.scalar(("," if i else before + "{") + _quoted_text(name) + ":"), value]
+    return pc.binary_join_element_wise(*parts, pa.scalar("}" + after), "")
+
+
+def _one_line(json: pa.Array) -> pa.Array:
+    """JSON may be laid out over several lines; within its texts a line's end is always escaped."""
+    for end in ("\n", "\r"):
+        if pc.any(pc.match_substring(json, end)).as_py():
+            json = pc.replace_substring(json, end, " ")
+    return pc.fill_null(json, "null")
 
 
 def json_text(array: pa.Array) -> pa.Array:
