@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from syncline.store.job_values import Job
 
-__all__ = ["Limits", "startable"]
+__all__ = ["Limits", "Room", "startable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,25 +22,49 @@ class Limits:
     of: Mapping[UUID, int] = field(default_factory=dict)
 
 
-def startable(waiting: Sequence[Job], running: Sequence[Job], limits: Limits) -> list[Job]:
-    """Those of ``waiting`` (in the order of the queue) that fit. One that does not fit keeps none behind it waiting,
-    unless they want the same place."""
-    used: Counter[UUID] = Counter()
-    following = sum(_follows(job) for job in running)
-    others = len(running) - following
-    for job in running:
-        used.update(_places(job))
-    chosen = []
-    for job in waiting:
-        if following >= limits.following_slots if _follows(job) else others >= limits.slots:
-            continue
-        if any(used[place] >= limits.of[place] for place in _places(job) if place in limits.of):
-            continue
-        chosen.append(job)
-        used.update(_places(job))
-        following += _follows(job)
-        others += not _follows(job)
-    return chosen
+class Room:
+    """What ``running`` jobs leave free."""
+
+    def __init__(self, running: Iterable[Job], limits: Limits) -> None:
+        self._limits = limits
+        self._used: Counter[UUID] = Counter()
+        self._following = self._others = 0
+        for job in running:
+            self._enter(job)
+
+    @property
+    def for_others(self) -> bool:
+        """Whether a job that ends by itself finds a slot."""
+        return self._others < self._limits.slots
+
+    @property
+    def for_following(self) -> bool:
+        """Whether a job that follows a log finds a slot."""
+        return self._following < self._limits.following_slots
+
+    @property
+    def full(self) -> frozenset[UUID]:
+        """Workspaces, sources and destinations whose limit is reached."""
+        return frozenset(place for place, limit in self._limits.of.items() if self._used[place] >= limit)
+
+    def take(self, job: Job) -> bool:
+        """Give the job its place; False when it does not fit."""
+        slot = self.for_following if _follows(job) else self.for_others
+        if not slot or not self.full.isdisjoint(_places(job)):
+            return False
+        self._enter(job)
+        return True
+
+    def _enter(self, job: Job) -> None:
+        self._used.update(_places(job))
+        self._following += _follows(job)
+        self._others += not _follows(job)
+
+
+def startable(waiting: Sequence[Job], room: Room) -> list[Job]:
+    """Those of ``waiting`` (in the order of the queue) that fit; they take their places in ``room``. One that does not
+    fit keeps none behind it waiting, unless they want the same place."""
+    return [job for job in waiting if room.take(job)]
 
 
 def _follows(job: Job) -> bool:

@@ -66,7 +66,8 @@ class Scheduler:
         while True:
             with self._writing() as tx:
                 due = schedule_states.due(tx, at, _BATCH)
-                made += self._make(tx, [self._came_due(tx, state, at) for state in due], at)
+                self._tell_busy(tx, due, at)
+                made += self._make(tx, [self._came_due(state, at) for state in due], at)
             if len(due) < _BATCH:
                 break
         with self._writing() as tx:
@@ -137,7 +138,7 @@ class Scheduler:
             looked_at=None,
         )
 
-    def _came_due(self, tx: Transaction, state: ScheduleState, at: datetime) -> ScheduleState:
+    def _came_due(self, state: ScheduleState, at: datetime) -> ScheduleState:
         connection = self._known.get(state.connection_id)
         if connection is None or state.next_due_at is None:
             return replace(state, next_due_at=None)
@@ -150,14 +151,29 @@ class Scheduler:
                 self._look_for_files(connection)
             return replace(state, next_due_at=following, looked_at=at)
         cause: JobCause = "catch_up" if at - due.first > _LATE else "schedule"
-        if state.waiting is None:
-            self._tell_if_busy(tx, connection, due, at)
         return _waits(replace(state, next_due_at=following), due, cause)
 
-    def _tell_if_busy(self, tx: Transaction, connection: ScheduledConnection, due: DueTimes, at: datetime) -> None:
-        busy = jobs.active_of(tx, connection.id)
-        if busy is not None:
-            job_events.record(tx, busy, "due_waits", at, due=due.last.isoformat())
+    def _tell_busy(self, tx: Transaction, states: Sequence[ScheduleState], at: datetime) -> None:
+        """Say of jobs under way that a due time waits for their end: once, however many follow."""
+        firsts = {s.connection_id: s.next_due_at for s in states if s.waiting is None and self._by_clock(s)}
+        busy = jobs.active_among(tx, list(firsts))
+        rows = [
+            job_events.row(
+                "due_waits",
+                at,
+                job.connection_id,
+                job.workspace_id,
+                job_id=job.id,
+                data={"type": job.type.value, "due": due.isoformat()},
+            )
+            for number, job in busy.items()
+            if (due := firsts[number]) is not None
+        ]
+        job_events.add_many(tx, rows)
+
+    def _by_clock(self, state: ScheduleState) -> bool:
+        connection = self._known.get(state.connection_id)
+        return connection is not None and file_interval(connection.schedule) is None
 
     def _after_others(self, tx: Transaction, at: datetime) -> list[ScheduleState]:
         """Connections that come after others, which have ended as they should since the last time."""

@@ -26,7 +26,7 @@ from syncline.engine.listener import Listener, Run, RunEnd
 from syncline.jobs.attempt_folder import AttemptFolder
 from syncline.jobs.bell import BELL
 from syncline.jobs.leader import Leadership
-from syncline.jobs.limits import Limits, startable
+from syncline.jobs.limits import Limits, Room, startable
 from syncline.jobs.order import Order
 from syncline.jobs.retention import Retention
 from syncline.jobs.retry import RetryPolicy
@@ -50,6 +50,8 @@ CLAIM_SECONDS = 1.0
 #: Counts of running attempts are written this often at most.
 SAVE_SECONDS = 1.0
 _LAUNCHERS = 4
+#: Jobs that are looked at together for one that may start.
+_CLAIMED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +150,6 @@ class Supervisor:
             _log.error("%s", error)
 
     def _pause(self) -> float:
-        if self._launches:
-            return 0.02
         if any(watch.stop_reason is not None for watch in self._watches.values()):
             return 0.05
         due = self._scheduler.next_due_at
@@ -331,16 +331,23 @@ class Supervisor:
         """Start as many waiting jobs as fit. Done when something changed, when a wait is over, and every second."""
         at = _now()
         with self._database.read() as tx:
-            waiting = jobs.ready(tx, at)
             following = jobs.next_ready_at(tx, at)
             pause = CLAIM_SECONDS if following is None else min(CLAIM_SECONDS, (following - at).total_seconds())
             self._claim_at = time.monotonic() + max(0.0, pause)
-            if not waiting:
-                return
-            running = jobs.running(tx)
-            limits = Limits(slots=self._slots, following_slots=self._following_slots, of=jobs.limits_of_places(tx))
-        for job in startable(waiting, running, limits):
+            waiting, room = self._queue(tx, at)
+        for job in startable(waiting, room):
             self._start(job)
+        # The first of a queue always fits: so this ends, and what stood behind it gets its turn.
+        self._waiting = self._waiting or len(waiting) == _CLAIMED
+
+    def _queue(self, tx: Transaction, at: datetime) -> tuple[list[Job], Room]:
+        """The head of the queue, without what cannot start anyway: thousands may wait for one slot."""
+        limits = Limits(slots=self._slots, following_slots=self._following_slots, of=jobs.limits_of_places(tx))
+        room = Room(jobs.running(tx), limits)
+        if not room.for_others and not room.for_following:
+            return [], room
+        wanted = None if room.for_others and room.for_following else room.for_following
+        return jobs.ready(tx, at, following=wanted, full=room.full, limit=_CLAIMED), room
 
     def _start(self, job: Job) -> None:
         plan = self._plan_of(job)
@@ -363,7 +370,9 @@ class Supervisor:
         folder = AttemptFolder(attempt_path(self._home, started, attempt.number))
         watch = self._watch(started, attempt, folder, plan)
         self._watches[attempt.id] = watch
-        self._launches[attempt.id] = self._pool.submit(self._launch, watch)
+        launch = self._pool.submit(self._launch, watch)
+        launch.add_done_callback(lambda _: BELL.ring())
+        self._launches[attempt.id] = launch
 
     def _launch(self, watch: Watch) -> Callable[[], int | None] | None:
         """In a thread of the pool: make the order and start the process."""

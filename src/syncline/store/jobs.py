@@ -5,7 +5,7 @@ Functions over a transaction; the ones that change something belong into ``Datab
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from syncline.store.paging import Listed, Page, listed
 from syncline.store.tables import actors, connections, workspaces
 
 __all__ = [
+    "active_among",
     "active_of",
     "ask_to_cancel",
     "cancel_waiting",
@@ -55,14 +56,15 @@ def insert(tx: Transaction, new: NewJob, at: datetime) -> Job | None:
 
 
 def insert_many(tx: Transaction, news: Sequence[NewJob], at: datetime) -> dict[UUID, int]:
-    """Add pending jobs of different connections, some hundred at most; returns the new numbers by connection. One whose
-    connection has an active job is left out."""
+    """Add pending jobs of different connections; returns the new numbers by connection. One whose connection has an
+    active job is left out."""
     if not news:
         return {}
     make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
-    rows = [_new_row(new, at) for new in news]
-    added = tx.execute(make(jobs).values(rows).on_conflict_do_nothing().returning(jobs.c.connection_id, jobs.c.id))
-    numbers = {row[0]: row[1] for row in added}
+    # The rows are parameters beside the statement, not part of it: composing a statement of a thousand rows costs more
+    # than a second of processor time.
+    statement = make(jobs).on_conflict_do_nothing().returning(jobs.c.connection_id, jobs.c.id)
+    numbers = {row[0]: row[1] for row in tx.execute(statement, [_new_row(new, at) for new in news])}
     job_events.add_many(
         tx,
         [
@@ -124,6 +126,12 @@ def active_of(tx: Transaction, connection_id: UUID) -> Job | None:
     return None if row is None else _job(row)
 
 
+def active_among(tx: Transaction, connection_ids: Sequence[UUID]) -> dict[UUID, Job]:
+    """The active jobs of those connections that have one."""
+    query = sa.select(jobs).where(jobs.c.connection_id.in_(connection_ids), jobs.c.status.in_(_ACTIVE))
+    return {job.connection_id: job for job in (_job(row) for row in tx.execute(query).mappings())}
+
+
 def latest(tx: Transaction, connection_id: UUID, types: Sequence[JobType] = ()) -> Job | None:
     """The connection's newest job of these types (of any when none are given)."""
     query = sa.select(jobs).where(jobs.c.connection_id == connection_id)
@@ -147,17 +155,27 @@ def last_ended(tx: Transaction, connection_ids: Sequence[UUID], statuses: Sequen
     return {row[0]: row[1] for row in tx.execute(query)}
 
 
-def ready(tx: Transaction, at: datetime) -> list[Job]:
-    """Waiting jobs whose time has come, in the order in which they should start."""
-    query = (
-        sa.select(jobs)
-        .where(
-            jobs.c.status.in_(_WAITING),
-            sa.or_(jobs.c.not_before.is_(None), jobs.c.not_before <= at),
-            jobs.c.cancel_requested_at.is_(None),
-        )
-        .order_by(jobs.c.priority.desc(), jobs.c.id)
+def ready(
+    tx: Transaction,
+    at: datetime,
+    *,
+    following: bool | None = None,
+    full: Collection[UUID] = (),
+    limit: int | None = None,
+) -> list[Job]:
+    """Waiting jobs whose time has come, in the order in which they should start. ``following`` True or False wants only
+    those that follow a log, or the others; those that want one of the ``full`` places are left out."""
+    query = sa.select(jobs).where(
+        jobs.c.status.in_(_WAITING),
+        sa.or_(jobs.c.not_before.is_(None), jobs.c.not_before <= at),
+        jobs.c.cancel_requested_at.is_(None),
     )
+    if following is not None:
+        query = query.where(jobs.c.cause == "continuous" if following else jobs.c.cause != "continuous")
+    if full:
+        for place in (jobs.c.workspace_id, jobs.c.source_id, jobs.c.destination_id):
+            query = query.where(place.not_in(full))
+    query = query.order_by(jobs.c.priority.desc(), jobs.c.id).limit(limit)
     return [_job(row) for row in tx.execute(query).mappings()]
 
 

@@ -138,6 +138,18 @@ def test_the_queue_is_by_priority_then_age_and_waits_for_its_time(database: Data
         assert [job.id for job in jobs.ready(tx, after)] == [urgent.id, first.id, second.id, later.id]
 
 
+def test_the_head_of_the_queue_is_of_those_that_can_start(database: Database) -> None:
+    first, second, third = add(database), add(database), add(database, cause="continuous")
+    at = now()
+    with database.read() as tx:
+        assert [job.id for job in jobs.ready(tx, at, limit=2)] == [first.id, second.id]
+        assert [job.id for job in jobs.ready(tx, at, following=True)] == [third.id]
+        assert [job.id for job in jobs.ready(tx, at, following=False)] == [first.id, second.id]
+        for full in (first.workspace_id, first.source_id, first.destination_id):
+            assert first.id not in [job.id for job in jobs.ready(tx, at, full=[full])]
+        assert [job.id for job in jobs.ready(tx, at, full=[uuid4()], limit=1)] == [first.id]
+
+
 def test_attempts_keep_their_streams_and_the_job_their_sums(database: Database) -> None:
     job = add(database)
     with database.write() as tx:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from syncline.core.errors import SynclineError
-from syncline.jobs.limits import Limits, startable
+from syncline.jobs.limits import Limits, Room, startable
 from syncline.jobs.schedule import due_times, fingerprint, first_due, merged, next_due
 from syncline.store.job_values import DueTimes, Job, JobStatus, JobType
 from syncline.store.values import Schedule
@@ -128,7 +128,8 @@ def job(number: int, **changes: Any) -> Job:
 
 
 def numbers(waiting: list[Job], running: list[Job], slots: int = 10, of: dict[UUID, int] | None = None) -> list[int]:
-    return [j.id for j in startable(waiting, running, Limits(slots=slots, following_slots=1, of=of or {}))]
+    room = Room(running, Limits(slots=slots, following_slots=1, of=of or {}))
+    return [j.id for j in startable(waiting, room)]
 
 
 def test_slots_bound_all_jobs_together() -> None:
@@ -150,3 +151,15 @@ def test_limits_of_workspace_and_destination_hold_together() -> None:
 def test_jobs_that_never_end_have_slots_of_their_own() -> None:
     follows = [job(1, cause="continuous"), job(2, cause="continuous"), job(3)]
     assert numbers(follows, [], slots=1) == [1, 3]
+
+
+def test_the_room_says_what_is_full_before_anybody_asks_for_it() -> None:
+    limits = Limits(slots=2, following_slots=1, of={SOURCE: 1, DESTINATION: 2})
+    room = Room([job(1, source_id=SOURCE, destination_id=DESTINATION)], limits)
+    assert [room.for_others, room.for_following] == [True, True]
+    assert room.full == {SOURCE}
+    assert room.take(job(2, destination_id=DESTINATION))
+    assert [room.for_others, room.for_following] == [False, True]
+    assert room.full == {SOURCE, DESTINATION}
+    assert room.take(job(3, cause="continuous"))
+    assert [room.for_others, room.for_following] == [False, False]
