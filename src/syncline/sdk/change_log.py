@@ -32,6 +32,8 @@ __all__ = [
     "LogStatus",
     "ReadsChanges",
     "ReportsLag",
+    "SharedLog",
+    "SharesLog",
     "StreamCommit",
 ]
 
@@ -137,6 +139,36 @@ class ReadsChanges(Protocol):
 
     def change_log(self, selection: Sequence[SelectedStream]) -> ChangeLog | None:
         """The log for these streams; None when the configuration says to read without one. Opens nothing yet."""
+        ...
+
+
+class SharedLog(Protocol):
+    """One reception of a source's log for several destinations. Used by any thread."""
+
+    def of(self, destination: str, selection: Sequence[SelectedStream]) -> ChangeLog:
+        """The log for one destination: opened, used and closed by its own run, as often as that is tried. The first to
+        open begins the reception. What one confirms or keeps counts together with what the others still need, also
+        those that are away: the least of all."""
+        ...
+
+    def held_from(self, destination: str) -> int | None:
+        """The LSN from which the log is kept for this destination; None before its first :meth:`ChangeLog.open` and
+        after it lost its place."""
+        ...
+
+    def close(self) -> None:
+        """End the reception; every log given by :meth:`of` is closed before."""
+        ...
+
+
+@runtime_checkable
+class SharesLog(Protocol):
+    """Ability of a source: it receives its log once for several destinations, into a spool that all of them read."""
+
+    def shared_log(self, destinations: Sequence[str], *, leave_behind: bool) -> SharedLog | None:
+        """``destinations`` names all of the connection's. ``leave_behind``: one that alone holds a full spool loses its
+        place (its log raises ``conflict``), so that neither the others nor the source wait. None when the configuration
+        says to read without a log. Opens nothing yet."""
         ...
 
 

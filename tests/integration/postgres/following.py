@@ -76,7 +76,11 @@ class Following:
         end = self.log.end()
         while reader.position < end:
             found = reader.read(5.0)
-            assert found is not None, (reader.position, end, self.log._receiver and self.log._receiver.error)
+            assert found is not None, (
+                reader.position,
+                end,
+                self.log.station.receiver and self.log.station.receiver.error,
+            )
             for name, batch in found.batches:
                 self.apply(name, batch)
             self.broken.update({str(name): error for name, error in found.broken.items()})

@@ -259,7 +259,7 @@ def test_partitions_are_followed_by_their_root_and_new_ones_too(db, follow):
     )
     f.catch_up()
     assert f.table("p") == there(db, "p")
-    f.log._guard._measure(f.log._guard._connected())
+    f.log.station.guard._measure(f.log.station.guard._connected())
     f.again().catch_up()
     assert not f.broken
 
@@ -273,7 +273,7 @@ def test_a_partition_that_brings_rows_stops_the_stream(db, follow, while_running
     db.execute("CREATE TABLE p1 (LIKE p INCLUDING ALL)", "INSERT INTO p1 VALUES (1, 1)")
     db.execute("ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10)", "INSERT INTO p VALUES (2, 2)")
     if while_running:
-        f.log._guard._measure(f.log._guard._connected())
+        f.log.station.guard._measure(f.log.station.guard._connected())
     else:
         f.open()
     f.catch_up()
@@ -288,7 +288,7 @@ def test_rows_written_earlier_in_the_transaction_that_attaches_count_too(db, fol
         other.execute("INSERT INTO p1 VALUES (1, 1)")
         other.execute("ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10)")
         other.execute("INSERT INTO p VALUES (2, 2)")
-    f.log._guard._measure(f.log._guard._connected())
+    f.log.station.guard._measure(f.log.station.guard._connected())
     assert "public.p" in f.catch_up().broken
 
 

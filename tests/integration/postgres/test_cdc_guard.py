@@ -31,7 +31,7 @@ def follow(db):
 
 
 def measure(f: Following) -> None:
-    f.log._guard._measure(f.db.session)
+    f.log.station.guard._measure(f.db.session)
 
 
 def read_to_its_end(reader) -> None:

@@ -80,12 +80,13 @@ def follow_tables(
     offered: Mapping[StreamName, Sequence[str]],
     known: Mapping[str, Sequence[Any]],
     horizon: int | None,
+    besides: Iterable[StreamName] = (),
     manage: bool,
 ) -> Followed:
     """Make the tables of all selected streams ready to be followed. ``positions`` are those of streams that the
-    destination has, ``known`` what :meth:`Followed.to_json` gave in the last run, ``horizon`` its own. The session is
-    in autocommit. Raises ``config`` for a publication of the user's that is missing, ``permission`` for what we may not
-    do."""
+    destination has, ``known`` what :meth:`Followed.to_json` gave in the last run, ``horizon`` its own; tables
+    ``besides`` stay published for others. The session is in autocommit. Raises ``config`` for a publication of the
+    user's that is missing, ``permission`` for what we may not do."""
     seen = catalog_horizon(session)
     found = Followed(horizon=seen)
     relations = _relations(session, streams)
@@ -105,7 +106,7 @@ def follow_tables(
         old = {name: table for name, table in found.tables.items() if name in positions}
         found.broken.update(attached_since(session, old, horizon))
     _give_identities(session, streams, found, manage=manage)
-    _publish(session, names, found, positions)
+    _publish(session, names, found, positions, frozenset(besides))
     return found
 
 
@@ -156,10 +157,16 @@ def _give_identities(session: Session, streams: Sequence[SelectedStream], found:
             del found.tables[need.stream]
 
 
-def _publish(session: Session, names: LogNames, found: Followed, positions: Mapping[StreamName, LogPosition]) -> None:
+def _publish(
+    session: Session,
+    names: LogNames,
+    found: Followed,
+    positions: Mapping[StreamName, LogPosition],
+    besides: frozenset[StreamName],
+) -> None:
     before = look_at_publication(session, names.publication)
     if names.own_publication:
-        ensure_publication(session, names.publication, sorted(found.tables))
+        ensure_publication(session, names.publication, sorted(found.tables.keys() | besides))
         added = found.tables.keys() - (before.members if before is not None else set())
         for name in sorted(added & positions.keys()):
             found.broken[name] = stopped(

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ def seconds_left(samples: list[tuple[float, int]], room: int | None) -> float | 
 
 
 class Guard:
-    """Started once the log flows, stopped before the receiver."""
+    """Started once the log flows, stopped before the receiver. ``followed``: what is read of it now; ``tend`` is called
+    about once a second."""
 
     def __init__(
         self,
@@ -78,12 +80,13 @@ class Guard:
         spool: Spool,
         receiver: Receiver,
         heartbeat: Heartbeat,
-        followed: Followed,
+        followed: Callable[[], Sequence[Followed]],
+        tend: Callable[[], None] = lambda: None,
         interval: float = MEASURE_SECONDS,
     ) -> None:
         self._maker, self._capture, self._names = maker, capture, names
         self._spool, self._receiver, self._heartbeat, self._followed = spool, receiver, heartbeat, followed
-        self._interval = interval
+        self._tend, self._interval = tend, interval
         self._stopping = threading.Event()
         self._session: Session | None = None
         self._samples: deque[tuple[float, int]] = deque(maxlen=_MEASURES_OVER + 1)
@@ -110,6 +113,7 @@ class Guard:
             stack.callback(self._hang_up)
             while not self._stopping.is_set():
                 try:
+                    self._tend()
                     if self._capture.spool.durable:
                         self._make_durable()
                     now = time.monotonic()
@@ -165,9 +169,9 @@ class Guard:
 
     def _watch(self, session: Session) -> None:
         seen = catalog_horizon(session)
-        broken = attached_since(session, self._followed.tables, self._followed.horizon)
-        self._followed.broken.update(broken)
-        self._followed.horizon = seen
+        for followed in self._followed():
+            followed.broken.update(attached_since(session, followed.tables, followed.horizon))
+            followed.horizon = seen
 
     def _weigh(self, session: Session, retained: int) -> None:
         told = self._receiver.confirmed

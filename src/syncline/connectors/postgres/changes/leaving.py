@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from syncline.connectors.postgres.changes.names import LogNames
+from syncline.connectors.postgres.changes.names import LogNames, needs_file, owner_file
 from syncline.connectors.postgres.changes.publication import drop_publication
 from syncline.connectors.postgres.changes.slot import drop_slot
 
@@ -28,5 +28,6 @@ def forget_connection(session: Session, names: LogNames, spool: Path) -> list[st
     if spool.exists():
         shutil.rmtree(spool)
         done.append(f"spool {spool}")
-    spool.with_name(f"{spool.name}.json").unlink(missing_ok=True)
+    owner_file(spool).unlink(missing_ok=True)
+    needs_file(spool).unlink(missing_ok=True)
     return done

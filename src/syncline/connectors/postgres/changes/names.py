@@ -10,7 +10,7 @@ from pathlib import Path
 from syncline.connectors.postgres.changes.config import ChangeCapture
 from syncline.sdk.connector import ConnectorContext
 
-__all__ = ["PREFIX", "LogNames", "log_names", "spool_folder"]
+__all__ = ["PREFIX", "LogNames", "log_names", "needs_file", "owner_file", "spool_folder"]
 
 #: Everything that we make at a source begins with it, so that what was left behind can be found.
 PREFIX = "syncline_"
@@ -43,6 +43,16 @@ def spool_folder(capture: ChangeCapture, context: ConnectorContext, names: LogNa
     """Where the spool of a connection lies: one folder per slot."""
     base = capture.spool.path.expanduser() if capture.spool.path is not None else context.work_dir / "spool"
     return base / names.slot
+
+
+def owner_file(spool: Path) -> Path:
+    """Says whose log a spool holds."""
+    return spool.with_name(f"{spool.name}.json")
+
+
+def needs_file(spool: Path) -> Path:
+    """Says what each of several destinations still needs of it."""
+    return spool.with_name(f"{spool.name}.needs.json")
 
 
 def _identifier(connection: str) -> str:

@@ -34,7 +34,8 @@ def shows(snapshot: str) -> Callable[[int], bool]:
 
 
 class PostgresChangeReader:
-    """Made by the log; used by one thread. ``followed`` is the log's, where streams may break while this reads."""
+    """Made by the log; used by one thread. ``followed`` is the log's, where streams may break while this reads.
+    ``ensure_place`` raises when the log is not kept for this reader any more."""
 
     def __init__(
         self,
@@ -43,9 +44,11 @@ class PostgresChangeReader:
         tables: Tables,
         followed: Followed,
         check_utf8: bool,
+        ensure_place: Callable[[], None],
         on_close: Callable[[PostgresChangeReader], None],
     ) -> None:
         self._cursor, self._tables, self._followed, self._on_close = cursor, tables, followed, on_close
+        self._ensure_place = ensure_place
         self._describer = Describer(tables)
         self._decoder = ChangeDecoder(self._describer, check_utf8=check_utf8)
         self._position = cursor.position
@@ -68,6 +71,8 @@ class PostgresChangeReader:
         if found is None and (news := self._broken()):
             return ChangeSlice(batches=(), position=self._position, broken=news)
         if found is None:
+            # Who was left behind must not go on in what it still has open.
+            self._ensure_place()
             stretch = self._cursor.read(timeout)
             if stretch is None:
                 return None

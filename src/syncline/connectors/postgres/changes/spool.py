@@ -121,6 +121,11 @@ class Spool:
     def full(self) -> bool:
         return self.bytes >= self.max_bytes
 
+    def bytes_below(self, lsn: int) -> int:
+        """What :meth:`keep` of this LSN would free."""
+        with self.changed:
+            return sum(each.file_bytes for each in self.segments if each.end <= lsn)
+
     def wait_for_room(self, timeout: float) -> bool:
         """Whether an eighth is free again, waiting for it at most ``timeout`` seconds."""
         with self.changed:

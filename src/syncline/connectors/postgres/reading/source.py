@@ -49,7 +49,7 @@ from syncline.sdk.findings import Finding
 from syncline.sdk.source import RawFormat
 
 if TYPE_CHECKING:
-    from syncline.connectors.postgres.changes.log import PostgresChangeLog
+    from syncline.connectors.postgres.changes.log import PostgresChangeLog, SharedPostgresLog
     from syncline.connectors.postgres.connection import Session
 
 __all__ = ["PostgresSource"]
@@ -148,9 +148,20 @@ class PostgresSource:
     def change_log(self, selection: Sequence[SelectedStream]) -> PostgresChangeLog | None:
         if self._capture is None:
             return None
-        from syncline.connectors.postgres.changes.log import PostgresChangeLog  # what reads without a log needs it not
+        # What reads without a log needs none of this.
+        from syncline.connectors.postgres.changes.log import PostgresChangeLog
+        from syncline.connectors.postgres.changes.station import Station
 
-        return PostgresChangeLog(self._maker, self._capture, self._context, selection, self._offered)
+        return PostgresChangeLog(Station(self._maker, self._capture, self._context), selection, self._offered)
+
+    def shared_log(self, destinations: Sequence[str], *, leave_behind: bool) -> SharedPostgresLog | None:
+        if self._capture is None:
+            return None
+        from syncline.connectors.postgres.changes.log import SharedPostgresLog
+        from syncline.connectors.postgres.changes.station import Station
+
+        station = Station(self._maker, self._capture, self._context, members=destinations, leave_behind=leave_behind)
+        return SharedPostgresLog(station, lambda: self._offered)
 
     def forget(self) -> list[str]:
         if self._capture is None:
