@@ -232,6 +232,16 @@ def test_small_files_are_written_together_and_old_snapshots_go(tmp_path: Path) -
     assert 99 in system.content()
 
 
+def test_old_metadata_goes_with_the_commits(system: _System, flow: Flow) -> None:
+    """Each version of the metadata names every snapshot: a log that is followed must not leave one per flush behind."""
+    for i in range(8):
+        flow.load(WriteMode.APPEND, made_rows([i]))
+    table = system.table
+    listed = {Path(e.metadata_file).name for e in table.metadata.metadata_log} | {Path(table.metadata_location).name}
+    assert {p.name for p in (system.root / "items" / "metadata").glob("*.metadata.json")} == listed
+    assert len(table.snapshots()) > len(listed)  # there were more commits than versions that are kept
+
+
 def _manifests(table: Table) -> list[Any]:
     snapshot = table.current_snapshot()
     assert snapshot is not None

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
+import logging
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
-from pyiceberg import conversions
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
@@ -28,22 +26,12 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     TableAlreadyExistsError,
 )
-from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestContent, ManifestFile
-from pyiceberg.schema import Schema
+from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent, ManifestFile
 from pyiceberg.table import Table as Their
-from pyiceberg.table import Transaction
-from pyiceberg.table.name_mapping import create_mapping_from_schema
 from pyiceberg.table.snapshots import Snapshot
-from pyiceberg.table.update import (
-    AddSchemaUpdate,
-    AddSnapshotUpdate,
-    AssertTableUUID,
-    RemoveSnapshotsUpdate,
-    SetCurrentSchemaUpdate,
-)
-from pyiceberg.typedef import Record
-from pyiceberg.types import NestedField
 
+from syncline.connectors.iceberg.bounds import read_bound
+from syncline.connectors.iceberg.commit import SEQUENCE, TOKEN, Commit
 from syncline.connectors.iceberg.config import IcebergDestinationConfig
 from syncline.connectors.iceberg.errors import told
 from syncline.connectors.iceberg.types import arrow_schema, iceberg_fields, storage_type
@@ -54,8 +42,9 @@ from syncline.sdk.tables.table import Bounds, Pointer, TableChange, TableFile, T
 
 __all__ = ["IcebergTable"]
 
-_OWNER, _TOKEN, _SEQUENCE = "syncline.owner", "syncline.token", "syncline.sequence"
-_MAPPING = "schema.name-mapping.default"
+_log = logging.getLogger("syncline.iceberg")
+
+_OWNER = "syncline.owner"
 _PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "snappy",
@@ -83,7 +72,9 @@ class IcebergTable:
         self._root = config.root_url()
         self._owner, self._config, self._open = owner, config, catalog
         self._store = store
-        self._manifests: dict[str, tuple[DataFile, ...]] = {}
+        self._known: tuple[str, TableState] | None = None
+        self._lists: dict[str, tuple[ManifestFile, ...]] = {}
+        self._entries_of: dict[str, tuple[DataFile, ...]] = {}
 
     def load(self) -> TableState | None:
         table = self._load()
@@ -130,46 +121,29 @@ class IcebergTable:
 
     def commit(self, state: TableState, change: TableChange) -> TableState:
         table: Their = state.handle
-        own = 0
+        commit = Commit(table, self._root)
         try:
             with told(self.place):
-                transaction = table.transaction()
-                transaction.set_properties({_TOKEN: str(change.pointer.token), _SEQUENCE: str(change.pointer.sequence)})
-                if change.schema is not None and change.schema != state.schema:
-                    self._set_schema(transaction, table, change.schema)
-                # By the ids that the catalog gave: it numbers a new table's fields itself.
-                mapping = create_mapping_from_schema(transaction.table_metadata.schema()).model_dump_json()
-                if table.properties.get(_MAPPING) != mapping:
-                    transaction.set_properties({_MAPPING: mapping})
-                own = self._snapshot(transaction, change)
-                # Not `commit_transaction`: that would make the commit again over whatever others have committed since.
-                table.catalog.commit_table(
-                    table,
-                    (*transaction._requirements, AssertTableUUID(uuid=table.metadata.table_uuid)),
-                    tuple(transaction._updates),
-                )
+                other = change.schema is not None and change.schema != state.schema
+                commit.change(change, change.schema if other else None)
+                after = commit.put()
         except CommitFailedException as error:
-            return self._if_ours(own, error)
+            return self._if_ours(commit.snapshot, error)
         except SynclineError as error:
             if error.kind not in (ErrorKind.TRANSIENT, ErrorKind.UNREACHABLE):
                 raise
             try:
-                return self._if_ours(own, error)  # the answer may have been lost
+                return self._if_ours(commit.snapshot, error)  # the answer may have been lost
             except TableMoved:
                 raise error from None
-        after = self._load()
-        if after is None:
-            raise TableMoved(f"{self.place} is gone")
+        self._clear_metadata(table, after)
         return self._state(after)
 
     def retired(self, state: TableState) -> frozenset[str]:
         table: Their = state.handle
-        return frozenset(
-            key
-            for snapshot in table.snapshots()
-            for file in self._files_of(table, snapshot)
-            if (key := self._key(file.file_path)) is not None
-        )
+        manifests = self._manifests_of(table, table.snapshots()).values()
+        paths = {file.file_path for manifest in manifests for file in self._entries(table, manifest)}
+        return frozenset(key for path in paths if (key := self._key(path)) is not None)
 
     def expire(self, state: TableState, *, older_than_seconds: float) -> TableState:
         table: Their = state.handle
@@ -188,31 +162,26 @@ class IcebergTable:
         if not old:
             return state
         gone = {s.snapshot_id for s in old}
-        kept = [s for s in newest if s.snapshot_id not in gone]
-        data, manifests = self._referred(table, kept)
-        old_data, old_manifests = self._referred(table, old)
-        with told(self.place):
-            try:
-                transaction = table.transaction()
-                transaction._apply(
-                    (RemoveSnapshotsUpdate.model_validate({"snapshot-ids": [s.snapshot_id for s in old]}),)
-                )
-                table.catalog.commit_table(
-                    table,
-                    (*transaction._requirements, AssertTableUUID(uuid=table.metadata.table_uuid)),
-                    tuple(transaction._updates),
-                )
-            except CommitFailedException:
-                return state  # somebody else is at it: the next time
-            for path in [*sorted(old_manifests - manifests), *(s.manifest_list for s in old)]:
-                self._manifests.pop(path, None)
-                key = self._key(path)
-                if key is not None:
-                    self._store.delete([key])
-        keys = [key for path in sorted(old_data - data) if (key := self._key(path)) is not None]
-        self._store.delete(keys)
-        after = self._load()
-        return state if after is None else self._state(after)
+        manifests = self._manifests_of(table, [s for s in newest if s.snapshot_id not in gone])
+        old_manifests = self._manifests_of(table, old)
+        spare = {path: m for path, m in old_manifests.items() if path not in manifests}
+        keys = {f.file_path for m in spare.values() for f in self._entries(table, m)}
+        if keys:
+            keys -= {f.file_path for m in manifests.values() for f in self._entries(table, m)}
+        commit = Commit(table, self._root)
+        try:
+            with told(self.place):
+                commit.forget(sorted(gone))
+                after = commit.put()
+        except CommitFailedException:
+            return state  # somebody else is at it: the next time
+        self._clear_metadata(table, after)
+        paths = [*sorted(keys), *sorted(spare), *(s.manifest_list for s in old)]
+        for path in paths:
+            self._entries_of.pop(path, None)
+            self._lists.pop(path, None)
+        self._store.delete([key for path in paths if (key := self._key(path)) is not None])
+        return self._state(after)
 
     # -- within --------------------------------------------------------------------------------------------------------
 
@@ -225,13 +194,19 @@ class IcebergTable:
                 return None
 
     def _state(self, table: Their) -> TableState:
+        """What the table's metadata says; worked out once for each version of it."""
+        if self._known is None or self._known[0] != table.metadata_location:
+            self._known = (table.metadata_location, self._read(table))
+        return self._known[1]
+
+    def _read(self, table: Their) -> TableState:
         snapshot = table.current_snapshot()
         pointer = self._pointer(table)
         foreign = ""
         if (
             snapshot is not None
             and snapshot.summary is not None
-            and _TOKEN not in snapshot.summary.additional_properties
+            and TOKEN not in snapshot.summary.additional_properties
         ):
             engine = snapshot.summary.additional_properties.get("engine-name", "somebody else")
             foreign = f"{engine} ({snapshot.summary.operation.value})"
@@ -256,12 +231,12 @@ class IcebergTable:
         snapshot = table.current_snapshot()
         while snapshot is not None:
             said = _said(snapshot)
-            if _TOKEN in said and _SEQUENCE in said:
-                return Pointer(token=int(said[_TOKEN]), sequence=int(said[_SEQUENCE]))
+            if TOKEN in said and SEQUENCE in said:
+                return Pointer(token=int(said[TOKEN]), sequence=int(said[SEQUENCE]))
             parent = snapshot.parent_snapshot_id
             snapshot = None if parent is None else table.snapshot_by_id(parent)
-        if _TOKEN in table.properties and _SEQUENCE in table.properties:
-            return Pointer(token=int(table.properties[_TOKEN]), sequence=int(table.properties[_SEQUENCE]))
+        if TOKEN in table.properties and SEQUENCE in table.properties:
+            return Pointer(token=int(table.properties[TOKEN]), sequence=int(table.properties[SEQUENCE]))
         return None
 
     def _ensure_known(self, table: Their) -> None:
@@ -279,14 +254,44 @@ class IcebergTable:
                 where={"table": self.place},
             )
 
-    def _manifests_of(self, table: Their, snapshot: Snapshot) -> Iterator[ManifestFile]:
-        with told(self.place):
-            yield from snapshot.manifests(table.io)
+    def _clear_metadata(self, before: Their, after: Their) -> None:
+        """Delete the versions of the metadata that the table's log no longer lists; a server of the REST protocol does
+        so itself. Each names every snapshot: without this a followed log fills the folder with them."""
+        if self._config.catalog.type == "rest":
+            return
+        listed = {entry.metadata_file for entry in after.metadata.metadata_log}
+        gone = [e.metadata_file for e in before.metadata.metadata_log if e.metadata_file not in listed]
+        try:
+            self._store.delete([key for path in gone if (key := self._key(path)) is not None])
+        except SynclineError as error:
+            _log.warning("%s: old metadata could not be deleted: %s", self.place, error)
+
+    def _list(self, table: Their, snapshot: Snapshot) -> tuple[ManifestFile, ...]:
+        """The manifests of a snapshot; a list never changes, so each is read once."""
+        known = self._lists.get(snapshot.manifest_list)
+        if known is None:
+            with told(self.place):
+                known = self._lists[snapshot.manifest_list] = tuple(snapshot.manifests(table.io))
+        return known
+
+    def _manifests_of(self, table: Their, snapshots: Sequence[Snapshot]) -> dict[str, ManifestFile]:
+        """The manifests of all these snapshots by their paths."""
+        return {m.manifest_path: m for snapshot in snapshots for m in self._list(table, snapshot)}
+
+    def _entries(self, table: Their, manifest: ManifestFile) -> tuple[DataFile, ...]:
+        """The data files that a manifest names; it never changes, so each is read once."""
+        known = self._entries_of.get(manifest.manifest_path)
+        if known is None:
+            with told(self.place):
+                entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+            known = tuple(e.data_file for e in entries if e.data_file.content == DataFileContent.DATA)
+            self._entries_of[manifest.manifest_path] = known
+        return known
 
     def _files_of(self, table: Their, snapshot: Snapshot) -> list[DataFile]:
-        """The data files of a snapshot; a manifest never changes, so each is read once."""
+        """The data files of a snapshot."""
         found: list[DataFile] = []
-        for manifest in self._manifests_of(table, snapshot):
+        for manifest in self._list(table, snapshot):
             if manifest.content == ManifestContent.DELETES and manifest.has_added_files():
                 raise SynclineError(
                     ErrorKind.CONFIG,
@@ -295,23 +300,8 @@ class IcebergTable:
                     "write.delete.mode, write.update.mode and write.merge.mode to copy-on-write",
                     where={"table": self.place},
                 )
-            known = self._manifests.get(manifest.manifest_path)
-            if known is None:
-                with told(self.place):
-                    entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
-                known = tuple(e.data_file for e in entries if e.data_file.content == DataFileContent.DATA)
-                self._manifests[manifest.manifest_path] = known
-            found += known
+            found += self._entries(table, manifest)
         return found
-
-    def _referred(self, table: Their, snapshots: list[Snapshot]) -> tuple[set[str], set[str]]:
-        """Data files and manifests of these snapshots."""
-        data: set[str] = set()
-        manifests: set[str] = set()
-        for snapshot in snapshots:
-            manifests |= {m.manifest_path for m in self._manifests_of(table, snapshot)}
-            data |= {f.file_path for f in self._files_of(table, snapshot)}
-        return data, manifests
 
     def _as_file(self, file: DataFile, table: Their) -> TableFile:
         key = self._key(file.file_path)
@@ -324,8 +314,8 @@ class IcebergTable:
             )
         bounds = {}
         for field in table.schema().fields:
-            low = _plain(field, (file.lower_bounds or {}).get(field.field_id))
-            high = _plain(field, (file.upper_bounds or {}).get(field.field_id))
+            low = read_bound(field, (file.lower_bounds or {}).get(field.field_id))
+            high = read_bound(field, (file.upper_bounds or {}).get(field.field_id))
             if low is not None and high is not None:
                 nulls = (file.null_value_counts or {}).get(field.field_id, 0)
                 bounds[field.name] = Bounds(nulls=nulls, low=low, high=high)
@@ -337,60 +327,6 @@ class IcebergTable:
             if path.startswith(root):
                 return path.removeprefix(root)
         return None
-
-    def _snapshot(self, transaction: Transaction, change: TableChange) -> int:
-        """Add the snapshot to the transaction; gives its id."""
-        note = {f"syncline.{name.replace('_', '-')}": _text(value) for name, value in change.note.items()}
-        said = {
-            **note,
-            _TOKEN: str(change.pointer.token),
-            _SEQUENCE: str(change.pointer.sequence),
-            "engine-name": "syncline",
-        }
-        update = transaction.update_snapshot(snapshot_properties=said)
-        schema = transaction.table_metadata.schema()
-        with update.overwrite() if change.removed else update.merge_append() as producer:
-            for file in change.removed:
-                producer.delete_data_file(file.handle)
-            for file in change.added:
-                producer.append_data_file(self._data_file(file, schema))
-        return next(u.snapshot.snapshot_id for u in transaction._updates if isinstance(u, AddSnapshotUpdate))
-
-    def _data_file(self, file: TableFile, schema: Schema) -> DataFile:
-        nulls, low, high, values = {}, {}, {}, {}
-        for field in schema.fields:
-            bounds = file.bounds.get(field.name)
-            if bounds is None:
-                continue
-            nulls[field.field_id], values[field.field_id] = bounds.nulls, file.rows
-            if bounds.low is not None and bounds.high is not None:
-                low[field.field_id] = _bytes(field, bounds.low)
-                high[field.field_id] = _bytes(field, bounds.high)
-        made = DataFile.from_args(
-            content=DataFileContent.DATA,
-            file_path=self._root + file.key,
-            file_format=FileFormat.PARQUET,
-            partition=Record(),
-            record_count=file.rows,
-            file_size_in_bytes=file.bytes,
-            value_counts=values,
-            null_value_counts=nulls,
-            lower_bounds=low,
-            upper_bounds=high,
-        )
-        made.spec_id = 0
-        return made
-
-    def _set_schema(self, transaction: Transaction, table: Their, schema: pa.Schema) -> None:
-        last = table.metadata.last_column_id
-        made = iceberg_fields(schema, itertools.count(last + 1).__next__, table.schema())
-        known = next((s for s in table.metadata.schemas if s.fields == made.fields), None)
-        number = known.schema_id if known is not None else max(s.schema_id for s in table.metadata.schemas) + 1
-        made = Schema(*made.fields, schema_id=number)
-        updates: tuple[Any, ...] = (SetCurrentSchemaUpdate.model_validate({"schema-id": number}),)
-        if known is None:
-            updates = (AddSchemaUpdate(schema=made), *updates)
-        transaction._apply(updates)
 
     def _if_ours(self, snapshot: int, error: Exception) -> TableState:
         """The state after a commit that was refused, if it was our own that stood there already."""
@@ -408,29 +344,3 @@ def _with_schema(change: TableChange, schema: pa.Schema) -> TableChange:
 
 def _said(snapshot: Snapshot) -> dict[str, str]:
     return {} if snapshot.summary is None else dict(snapshot.summary.additional_properties)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _plain(field: NestedField, raw: bytes | None) -> int | str | None:
-    """A bound of a manifest as ours."""
-    kind = str(field.field_type)
-    if raw is None or not field.field_type.is_primitive:
-        return None
-    if kind in ("int", "long", "date", "time", "timestamp", "timestamptz"):
-        return int.from_bytes(raw, "little", signed=True)
-    if kind.startswith("decimal"):
-        return int.from_bytes(raw, "big", signed=True)
-    if kind == "string":
-        return raw.decode("utf-8", "replace")
-    return None
-
-
-def _bytes(field: NestedField, value: int | str) -> bytes:
-    kind: Any = field.field_type
-    if str(kind).startswith("decimal"):
-        number = int(value)
-        return number.to_bytes(max((number if number >= 0 else ~number).bit_length() // 8 + 1, 1), "big", signed=True)
-    return conversions.to_bytes(kind, value)
