@@ -55,7 +55,7 @@ HOMES = {
     "botocore": ("connectors.files", "sdk.files", "sdk.secret_providers", "service.secrets"),
     "click": ("cli",),
     "cryptography": ("sdk.mapping.encryption", "service.secrets"),
-    "duckdb": ("connectors.duckdb", "connectors.files.staged", "sdk.mapping.expressions", "verify"),
+    "duckdb": ("connectors.duckdb", "sdk.files.staged_view", "sdk.mapping.expressions", "verify"),
     "fastapi": ("api",),
     "httpx": ("connectors.rest_api",),
     "great_expectations": ("quality.library",),

@@ -55,7 +55,9 @@ class Audit:
     def options(self) -> dict[str, Any]:
         """What a target carries to where its rows go by; such rows cannot travel undecoded."""
         gates = screened(self.gates)
-        return {OPTION: [g.to_json() for g in gates], "raw": False} if gates else {}
+        screening = {OPTION: [g.to_json() for g in gates], "raw": False} if gates else {}
+        # What any gate holds back is to be looked at, so that it must be readable though it is not visible.
+        return {**screening, "readable_stage": True} if self.gates else {}
 
     def ensure_possible(self, schema: StreamSchema) -> None:
         """Raise ``config`` for gates that this stream, or this destination, cannot have. Before any data is touched."""
@@ -71,13 +73,13 @@ class Audit:
             if RULES[gate.rule].reads_stage and (reason := self._unreadable()):
                 raise gate_error(
                     f"{gate.name}: {gate.rule} asks the staged rows, and {reason}",
-                    hint="use a rule about rows or row_count here; postgres, duckdb and local (Parquet) can be asked",
+                    hint="use a rule about rows or row_count here; databases, tables and Parquet files can be asked",
                 )
         Screen(self.gates, schema)
 
     def _unreadable(self) -> str:
         if isinstance(self._destination, ReadsStage):
-            return self._destination.unreadable_stage
+            return self._destination.unreadable_stage(self.options)
         return "this destination cannot read them before they are published"
 
     def begun(self, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +134,7 @@ class Audit:
         return Verdict(results=tuple(results), error=error, place=place)
 
     def _place(self, target: StreamTarget, held: Sequence[Staged], token: int) -> str:
-        if not isinstance(self._destination, ReadsStage) or self._destination.unreadable_stage:
+        if not isinstance(self._destination, ReadsStage) or self._destination.unreadable_stage(target.options):
             return ""
         with self._destination.staged_view(target, held, token) as view:
             return view.place

@@ -82,7 +82,7 @@ class HeldBackRun(StreamRun):
         gates = screened(self._audit.gates)
         if not gates:
             return {}
-        if not isinstance(self._destination, ReadsStage) or self._destination.unreadable_stage:
+        if not isinstance(self._destination, ReadsStage) or self._destination.unreadable_stage(self._target.options):
             known = self._checkpoint.quality
             if known.get("gates") == self._audit.fingerprint:
                 return dict(known.get("note", {}))

@@ -182,9 +182,9 @@ class StagedView(Protocol):
 class ReadsStage(Protocol):
     """Ability: answer questions about a plan's rows before they are published."""
 
-    @property
-    def unreadable_stage(self) -> str:
-        """Why the stage of this configuration cannot be read all the same; empty when it can."""
+    def unreadable_stage(self, options: Mapping[str, Any]) -> str:
+        """Why the stage of this configuration, and of a target with these options, cannot be read all the same; empty
+        when it can. With ``readable_stage`` among them the target's writers were to take care that it can."""
         ...
 
     def staged_view(

@@ -30,31 +30,41 @@ class Pipe:
         self._server.execute(*statements, dbname=self._database)
 
     def project(self, gates: list[Any], sync: dict[str, Any] | None = None, **stream: Any) -> None:
+        config = self._postgres()
+        data = {
+            "source": {
+                "type": "postgres",
+                "config": {**config, "schemas": ["shop"], "replication_method": self.method},
+            },
+            "destination": self.into(),
+            "sync": {"streams": [{"name": "customers", "gates": gates, **stream}], **(sync or {})},
+        }
+        self.file.write_text(yaml.safe_dump(data))
+
+    def add_stream(self, name: str, gates: list[Any]) -> None:
+        """One more stream of the project."""
+        data = yaml.safe_load(self.file.read_text())
+        data["sync"]["streams"].append({"name": name, "gates": gates})
+        self.file.write_text(yaml.safe_dump(data))
+
+    def _postgres(self) -> dict[str, Any]:
         p = self._server.params(self._database)
-        config = {
+        return {
             "host": p["host"],
             "port": p["port"],
             "username": p["user"],
             "password": p["password"],
             "database": self._database,
         }
-        into: dict[str, Any] = {"type": "postgres", "config": {**config, "schema": "dst"}}
+
+    def into(self) -> dict[str, Any]:
+        """The destination, as a project file says it."""
         if self.kind == "duckdb":
-            into = {"type": "duckdb", "config": {"destination_path": str(self.folder / "w.duckdb"), "schema": "dst"}}
-        elif self.kind == "local":
-            into = {
-                "type": "local",
-                "config": {"path": str(self.folder / "lake"), "format": {"format_type": "Parquet"}},
-            }
-        data = {
-            "source": {
-                "type": "postgres",
-                "config": {**config, "schemas": ["shop"], "replication_method": self.method},
-            },
-            "destination": into,
-            "sync": {"streams": [{"name": "customers", "gates": gates, **stream}], **(sync or {})},
-        }
-        self.file.write_text(yaml.safe_dump(data))
+            return {"type": "duckdb", "config": {"destination_path": str(self.folder / "w.duckdb"), "schema": "dst"}}
+        if self.kind == "local":
+            path = str(self.folder / "lake")
+            return {"type": "local", "config": {"path": path, "format": {"format_type": "Parquet"}}}
+        return {"type": "postgres", "config": {**self._postgres(), "schema": "dst"}}
 
     def sync(self) -> Done:
         return syncline("sync", self.file, "--json")

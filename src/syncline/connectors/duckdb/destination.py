@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 
@@ -135,7 +136,8 @@ class DuckdbDestination:
             con.execute(f"USE {quote(self._config.target_schema)}")
             run_script(con, script, timeout)
 
-    unreadable_stage = ""
+    def unreadable_stage(self, options: Mapping[str, Any]) -> str:
+        return ""
 
     def staged_view(
         self, target: StreamTarget, held: Sequence[Staged], token: int

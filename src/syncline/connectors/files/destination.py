@@ -14,6 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
 
 from syncline.connectors.files.check import check_destination
 from syncline.connectors.files.config import FilesDestinationConfig, S3DestinationConfig
@@ -21,21 +25,21 @@ from syncline.connectors.files.folders import FolderSplit, ensure_partitionable
 from syncline.connectors.files.layout import NAMESPACE_HINT, owned_token, owner, stream_folder_format, stream_prefix
 from syncline.connectors.files.lifecycle import apply_lifecycle
 from syncline.connectors.files.quarantine import entries_of, without
-from syncline.connectors.files.staged import FilesStagedView, staged_view
 from syncline.connectors.files.types import file_type
 from syncline.connectors.files.widening import fits
 from syncline.connectors.files.writer import FilesWriter
 from syncline.core.checkpoint import LedgerEntry, Staged, StreamCheckpoint, StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.failpoints import failpoint
-from syncline.core.schema import arrow_type_to_text
+from syncline.core.schema import arrow_type_from_text, arrow_type_to_text
 from syncline.core.stream import StreamName, SyncMode, WriteMode
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import DestinationTraits
 from syncline.sdk.files.local import LocalStore
-from syncline.sdk.files.log import ManifestLog, new_entry_id, read_manifest
+from syncline.sdk.files.log import ManifestLog, new_entry_id, read_manifest, stream_folder
 from syncline.sdk.files.manifest import EntryKind, FileKind, LogEntry, Manifest, ManifestFile
 from syncline.sdk.files.s3 import S3Store
+from syncline.sdk.files.staged_view import StagedFilesView, ViewFile, ViewTable, staged_files_view
 from syncline.sdk.files.store import ObjectStore, PendingUpload
 from syncline.sdk.findings import Finding
 from syncline.sdk.quarantine import QuarantineEntry
@@ -180,22 +184,61 @@ class FilesDestination:
             self._settle(known)
             known.log.prune(above=_LOG_ENTRIES)
 
-    @property
-    def unreadable_stage(self) -> str:
-        if not isinstance(self._store, LocalStore):
-            return "an upload to a bucket cannot be read before it is completed"
+    def unreadable_stage(self, options: Mapping[str, Any]) -> str:
         kind = self._config.format.format_type
-        return "" if kind == "Parquet" else f"staged files of format {kind} are not read, only Parquet is"
+        if kind != "Parquet":
+            return f"staged files of format {kind} are not read, only Parquet is"
+        if isinstance(self._store, LocalStore) or options.get("readable_stage"):
+            return ""
+        return "parts of an upload to a bucket are no object before it is completed"
 
     @contextmanager
-    def staged_view(self, target: StreamTarget, held: Sequence[Staged], token: int) -> Iterator[FilesStagedView]:
-        assert isinstance(self._store, LocalStore)
+    def staged_view(self, target: StreamTarget, held: Sequence[Staged], token: int) -> Iterator[StagedFilesView]:
         files = self._known(target, token).now.hidden
         if target.write is not WriteMode.REPLACE:
             files = tuple(ManifestFile.from_json(f) for s in held for f in s.payload["files"])
-        data = [f for f in files if f.kind is FileKind.DATA and f.staged is not None]
-        with staged_view(self._store.root, data, target.schema.fields) as view:
+        staged = [f for f in files if f.kind is FileKind.DATA and f.staged is not None]
+        kept = FolderSplit(self._config, target).file_schema.names
+        fields = [f for f in target.schema.fields if f.name in kept or any(f.name in file.values for file in staged)]
+        schema = pa.schema([pa.field(f.name, file_type(f.type, "Parquet")) for f in fields])
+        table = ViewTable(
+            files=[ViewFile(open=partial(self._open_staged, f), values=f.values) for f in staged], schema=schema
+        )
+        place = self._store.url_of(stream_folder(target.connection, target.stream) + "stage")
+
+        def visible(namespace: str | None, name: str) -> ViewTable | None:
+            known = (target.stream.namespace, None) if namespace is None else (namespace,)
+            found = (self._visible(target.connection, StreamName(name=name, namespace=n)) for n in known)
+            return next((t for t in found if t is not None), None)
+
+        with staged_files_view(table, place, visible, self._context.work_dir, stream=str(target.stream)) as view:
             yield view
+
+    def _open_staged(self, file: ManifestFile) -> pa.NativeFile:
+        assert file.staged is not None
+        opened = self._store.open_staged(file.staged)
+        if opened is None:
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                f"the upload of {self._store.url_of(file.key)} cannot be read before it is completed",
+                hint="it began before there were gates: sync again, and it is read anew",
+                where={"key": file.key},
+            )
+        return opened
+
+    def _visible(self, connection: str, stream: StreamName) -> ViewTable | None:
+        """Another stream's rows, as readers of its manifest see them."""
+        manifest = read_manifest(self._store, connection, stream)
+        if manifest is None:
+            return None
+        files = [f for f in manifest.live if f.kind is FileKind.DATA]
+        fields = {n: arrow_type_from_text(t) for n, t in manifest.columns.items()}
+        for file in files:
+            fields |= {n: pa.string() for n in file.values if n not in fields}
+        return ViewTable(
+            files=[ViewFile(open=partial(self._store.open_input, f.key), values=f.values) for f in files],
+            schema=pa.schema(list(fields.items())),
+        )
 
     def quarantine(self, connection: str, stream: StreamName) -> Iterator[QuarantineEntry]:
         for file in self._quarantine_files(connection, stream):

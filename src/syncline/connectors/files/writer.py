@@ -77,6 +77,7 @@ class FilesWriter:
         self._names = FileNames.now(config, target, partition, token)
         self._split = FolderSplit(config, target)
         self._schema = self._split.file_schema
+        self._readable = bool(target.options.get("readable_stage"))
         self._lanes: dict[str, _Lane] = {}
         self._held = 0  # bytes gathered over all lanes
         self._number = 0
@@ -179,7 +180,8 @@ class FilesWriter:
     def _add(self, lane: _Lane, table: pa.Table) -> None:
         if lane.upload is None or lane.encoder is None:
             self._number += 1
-            lane.upload = self._store.upload(self._names.data(lane.folder, self._number - 1), stage=self._stage)
+            key = self._names.data(lane.folder, self._number - 1)
+            lane.upload = self._store.upload(key, stage=self._stage, readable=self._readable)
             lane.encoder = encoder(self._config.format, self._schema, lane.upload.sink, self._target.constants)
         lane.encoder.write(table)
         lane.rows += table.num_rows

@@ -287,8 +287,11 @@ class LocalStore:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def upload(self, key: str, *, stage: str) -> LocalUpload:
+    def upload(self, key: str, *, stage: str, readable: bool = False) -> LocalUpload:
         return LocalUpload(self.root, key, stage)
+
+    def open_staged(self, staged: StagedObject) -> pa.NativeFile | None:
+        return self.open_input(staged.upload)
 
     def complete(self, staged: StagedObject) -> None:
         source, target = self.root / staged.upload, self.root / staged.key

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import io
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,10 @@ _READ_AHEAD = 8 << 20
 _CONFLICT_ATTEMPTS = 5
 #: Objects deleted at once where they go one by one.
 _DELETERS = 8
+#: Begins the upload of a :class:`StagedObject` that is an object below the stage; ids of S3's uploads have no colon.
+_READABLE = "object:"
+#: Between the random beginning of such an object's name and the name that it will have.
+_MARK = "~"
 
 
 class S3Store:
@@ -212,18 +217,52 @@ class S3Store:
             self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def copy(self, source: str, target: str) -> None:
+        """At the server; in parts where the object is too big for one request."""
         with self.told("CopyObject"):
-            self.client.copy_object(
-                Bucket=self.bucket,
-                Key=self.prefix + target,
-                CopySource={"Bucket": self.bucket, "Key": self.prefix + source},
-                **self.write_options,
+            self.client.copy(
+                {"Bucket": self.bucket, "Key": self.prefix + source},
+                self.bucket,
+                self.prefix + target,
+                ExtraArgs=self.write_options,
             )
 
-    def upload(self, key: str, *, stage: str) -> S3Upload:
-        return S3Upload(self, key)
+    def upload(self, key: str, *, stage: str, readable: bool = False) -> S3Upload:
+        if not readable:
+            return S3Upload(self, key)
+        return _ReadableUpload(self, key, f"{stage}{secrets.token_hex(4)}{_MARK}{key.rpartition('/')[2]}")
+
+    def open_staged(self, staged: StagedObject) -> pa.NativeFile | None:
+        if not staged.upload.startswith(_READABLE):
+            return None  # parts of a multipart upload are no object yet
+        return self.open_input(staged.upload.removeprefix(_READABLE))
 
     def complete(self, staged: StagedObject) -> None:
+        if not staged.upload.startswith(_READABLE):
+            self.complete_upload(staged)
+            return
+        source = staged.upload.removeprefix(_READABLE)
+        # The copy is one act; only once it stands its source goes. Whoever finds the source gone, finds the copy.
+        if self.head(source) is not None:
+            try:
+                self.copy(source, staged.key)
+            except SynclineError:
+                if self.head(source) is not None:  # else another that rolls forward was faster
+                    raise
+            else:
+                self.delete([source])
+                return
+        info = self.head(staged.key)
+        if info is None or info.size != staged.size:
+            raise SynclineError(
+                ErrorKind.DATA,
+                f"the staged object {self.url_of(source)} is gone and {self.url_of(staged.key)} does not hold it",
+                hint="a bucket rule that expires objects below _syncline/, or somebody, removed it; see the docs on "
+                "lost stages",
+                where={"key": staged.key},
+            )
+
+    def complete_upload(self, staged: StagedObject) -> None:
+        """Make the parts of a multipart upload an object."""
         from botocore.exceptions import ClientError
 
         parts = [{"PartNumber": i, "ETag": etag} for i, etag in enumerate(staged.parts, 1)]
@@ -259,9 +298,16 @@ class S3Store:
                     key = each["Key"]
                     if key.startswith(self.prefix + prefix):
                         yield PendingUpload(key=key[len(self.prefix) :], upload=each["UploadId"])
+        for info in self.list(stage):
+            _, mark, name = info.key.rpartition("/")[2].partition(_MARK)
+            if mark:
+                yield PendingUpload(key=prefix + name, upload=_READABLE + info.key)
 
     def abort(self, uploads: Sequence[PendingUpload]) -> None:
+        self.delete([u.upload.removeprefix(_READABLE) for u in uploads if u.upload.startswith(_READABLE)])
         for each in uploads:
+            if each.upload.startswith(_READABLE):
+                continue
             with self.told("AbortMultipartUpload"), contextlib.suppress(self.client.exceptions.NoSuchUpload):
                 self.client.abort_multipart_upload(Bucket=self.bucket, Key=self.prefix + each.key, UploadId=each.upload)
 
@@ -359,6 +405,19 @@ class S3Upload:
         # What cannot be aborted now (no network) the next attempt finds and aborts.
         with contextlib.suppress(SynclineError):
             self._store.abort([self._pending])
+
+
+class _ReadableUpload(S3Upload):
+    """One that is an object of its own below the stage once it is finished, to be read, and copied to its key later."""
+
+    def __init__(self, store: S3Store, key: str, staged_at: str) -> None:
+        super().__init__(store, staged_at)
+        self._final = key
+
+    def finish(self) -> StagedObject:
+        staged = super().finish()
+        self._store.complete_upload(staged)
+        return StagedObject(key=self._final, upload=_READABLE + staged.key, size=staged.size)
 
 
 class _Sink(io.RawIOBase):

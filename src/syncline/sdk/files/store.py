@@ -121,9 +121,13 @@ class ObjectStore(Protocol):
         """Copy an object within the store, at the server where there is one."""
         ...
 
-    def upload(self, key: str, *, stage: str) -> Upload:
+    def upload(self, key: str, *, stage: str, readable: bool = False) -> Upload:
         """Start a file that will be visible at ``key``. ``stage`` is a key prefix below which a store without multipart
-        uploads keeps its temporary file."""
+        uploads keeps its temporary file, and any store a file that must be ``readable`` before it is completed."""
+        ...
+
+    def open_staged(self, staged: StagedObject) -> pa.NativeFile | None:
+        """Random access to a finished upload before it is completed; None when this one cannot be read."""
         ...
 
     def complete(self, staged: StagedObject) -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,6 +20,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName, SyncMode, WriteMode
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import DestinationTraits
+from syncline.sdk.files.staged_view import StagedFilesView, ViewFile, ViewTable, staged_files_view
 from syncline.sdk.files.store import ObjectStore, StagedObject
 from syncline.sdk.findings import Finding
 from syncline.sdk.quarantine import QuarantineEntry
@@ -210,6 +214,39 @@ class TableDestination:
     def change_session(self, connection: str) -> TableChangeSession:
         """A session that applies changes of a log, one commit per table and flush."""
         return TableChangeSession(self._tables, connection)
+
+    def unreadable_stage(self, options: Mapping[str, Any]) -> str:
+        return ""
+
+    @contextmanager
+    def staged_view(self, target: StreamTarget, held: Sequence[Staged], token: int) -> Iterator[StagedFilesView]:
+        """See :class:`syncline.sdk.destination.ReadsStage`. Files may lie under their keys before a commit names them:
+        no reader of the table looks for them until then."""
+        stream = self._tables.of(target.connection, target.stream)
+        if target.write is WriteMode.REPLACE:
+            keys = [f.key for f in stream.hidden(stream.state())]
+        else:
+            files = [NewFile.from_json(f) for s in held for f in s.payload["files"]]
+            keys = [f.file.key for f in files]
+            if files:
+                stream.intend(token, keys)
+                complete_all(self._store, [f.staged for f in files])
+        staged = self._view_table(keys, target_schema(stream.table, target))
+
+        def visible(namespace: str | None, name: str) -> ViewTable | None:
+            known = (target.stream.namespace, None) if namespace is None else (namespace,)
+            for each in known:
+                state = self._open_table(target.connection, StreamName(name=name, namespace=each)).load()
+                if state is not None and state.pointer is not None:
+                    return self._view_table([f.key for f in state.files], state.schema)
+            return None
+
+        place = self._store.url_of(keys[0]).rpartition("/")[0] if keys else f"no file of {stream.table.place}"
+        with staged_files_view(staged, place, visible, self._context.work_dir, stream=str(target.stream)) as view:
+            yield view
+
+    def _view_table(self, keys: Sequence[str], schema: pa.Schema) -> ViewTable:
+        return ViewTable(files=[ViewFile(open=partial(self._store.open_input, key)) for key in keys], schema=schema)
 
     def quarantine(self, connection: str, stream: StreamName) -> Iterator[QuarantineEntry]:
         """See :class:`syncline.sdk.quarantine.KeepsQuarantine`."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -181,7 +181,8 @@ class PostgresDestination:
             finally:
                 session.close()
 
-    unreadable_stage = ""
+    def unreadable_stage(self, options: Mapping[str, Any]) -> str:
+        return ""
 
     @contextmanager
     def staged_view(self, target: StreamTarget, held: Sequence[Staged], token: int) -> Iterator[PostgresStagedView]:
