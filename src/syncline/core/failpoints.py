@@ -2,8 +2,8 @@
 
 ``SYNCLINE_FAILPOINT=name`` or ``name:n`` sends SIGKILL to this process at the n-th passing (first by default) of
 :func:`failpoint` with that name. Without the variable a call costs one dictionary look-up. The closed lists below are
-the life of a batch of a plan and of a flush of the log, in order; tests walk them, and an unknown name is an error so
-that no test passes by misspelling.
+the life of a batch of a plan, of a flush of the log, and of a verdict, in order; tests walk them, and an unknown name
+is an error so that no test passes by misspelling.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 
-__all__ = ["FAILPOINTS", "LOG_STEPS", "PLAN_STEPS", "failpoint"]
+__all__ = ["FAILPOINTS", "GATE_STEPS", "LOG_STEPS", "PLAN_STEPS", "failpoint"]
 
 PLAN_STEPS: tuple[str, ...] = (
     "fence.before",  # nothing of this attempt is at the destination yet
@@ -47,7 +47,13 @@ LOG_STEPS: tuple[str, ...] = (
     "join.after",  # it flows with the others
 )
 
-FAILPOINTS = (*PLAN_STEPS, *LOG_STEPS)
+GATE_STEPS: tuple[str, ...] = (
+    "audit.judged",  # the gates have spoken, nothing of it is in the ledger
+    "audit.held",  # the ledger says why the plan is held back, nobody was told
+    "replay.forgotten",  # rows written from quarantine have left the store, the ledger still names them
+)
+
+FAILPOINTS = (*PLAN_STEPS, *LOG_STEPS, *GATE_STEPS)
 
 _hits: dict[str, int] = {}
 

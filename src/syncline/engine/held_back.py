@@ -11,6 +11,7 @@ from typing import Any
 
 from syncline.core.checkpoint import Staged
 from syncline.core.errors import ErrorKind, SynclineError
+from syncline.core.failpoints import failpoint
 from syncline.core.stream import WriteMode
 from syncline.engine.audit import Verdict
 from syncline.engine.events import Log
@@ -36,6 +37,7 @@ class HeldBackRun(StreamRun):
         verdict = self._audit.verdict(
             self._target, self._checkpoint, held, self._token, gates=gates, note=self._counted_anew(held)
         )
+        failpoint("audit.judged")
         if verdict.error is not None:
             self._hold_back(held, verdict)
             raise verdict.error

@@ -139,6 +139,7 @@ def _cleared(
     if not written:
         return checkpoint
     destination.forget_quarantined(spec.connection, selected.name, list(written))
+    failpoint("replay.forgotten")
     following = checkpoint.next(quality={k: v for k, v in checkpoint.quality.items() if k != "replayed"})
     destination.commit(_target(spec, selected, checkpoint, logged=logged), [], following, token)
     return following

@@ -371,6 +371,7 @@ class StreamRun:
         assert self._target is not None
         held, self._held = self._held, []
         verdict = self._audit.verdict(self._target, self._checkpoint, held, self._token)
+        failpoint("audit.judged")
         if verdict.error is not None:
             self._hold_back(held, verdict)
             raise verdict.error
@@ -381,6 +382,7 @@ class StreamRun:
         """The stage stays as it is: only the ledger learns why."""
         sync_id = self._spec.sync_id
         self._commit([], {"quality": self._audit.held_back(self._checkpoint.quality, verdict, sync_id=sync_id)})
+        failpoint("audit.held")
         self._audit.tell(verdict, sync_id=sync_id, rows=self._checkpoint.rows + sum(s.rows for s in held))
 
     def _publish(self, held: list[Staged], verdict: Verdict, position: Mapping[str, Any] | None) -> None:
