@@ -135,9 +135,10 @@ class LogPolicy:
         return Contract.FAIL if stops and found is Contract.EVOLVE else found
 
     def _stop(self, what: str) -> SynclineError:
+        stops = self.policy.updates is SchemaUpdates.DISABLE_CONNECTION
         return SynclineError(
             ErrorKind.SCHEMA,
             f"{what}, and the connection's policy is to stop then",
             hint="choose what is to become of it (schema_changes)",
-            where={"stream": str(self.stream)},
+            where={"stream": str(self.stream), "policy": self.policy.updates.value if stops else None},
         )

@@ -77,6 +77,7 @@ class SchemaReview:
             ErrorKind.SCHEMA,
             f"the source has changed, and the connection is to stop then (disable_connection): {told}{more}",
             hint="look at it, then accept it: syncline changes FILE --accept",
+            where={"policy": self._policy.updates.value},
         )
 
     def remember(self) -> None:
