@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,10 @@ class LakePipe(Pipe):
             config["format"] = {"format_type": "Parquet"}
         return {"type": kind, "config": config}
 
-    def visible(self) -> list[tuple[int, str]]:
+    def visible(self, columns: Sequence[str] = ("cid", "email")) -> list[tuple[Any, ...]]:
         """What a reader of the lake sees, by readers that are not ours."""
-        rows = self._table().select(["cid", "email"]).to_pylist()
-        return sorted((row["cid"], row["email"]) for row in rows)
+        rows = self._table().select(list(columns)).to_pylist()
+        return sorted((tuple(row[name] for name in columns) for row in rows), key=lambda row: row[0])
 
     def _table(self) -> pa.Table:
         lake = self.folder / "lake"
