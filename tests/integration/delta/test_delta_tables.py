@@ -17,6 +17,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from syncline.core.change import Evolution
+from syncline.core.checkpoint import Phase
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field
 from syncline.core.stream import WriteMode
@@ -24,7 +25,7 @@ from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.findings import Severity
 from syncline.sdk.reference import ConnectorReference, open_destination
 from syncline.testing.conformance.changes import ChangeFlow, delete, insert, made_row, update
-from syncline.testing.conformance.destination import FIELDS, Flow, made_rows
+from syncline.testing.conformance.destination import FIELDS, STREAM, Flow, made_rows
 from syncline.testing.s3_server import S3Server
 
 
@@ -178,6 +179,61 @@ def test_a_foreign_commit_in_the_middle_of_a_flush_is_named(system: _System, tmp
     rows = system.content()
     assert sorted(rows) == [0, 1, 2, 4]
     assert rows[1]["price"] == 9
+
+
+def test_a_restored_table_stops_its_stream(system: _System, flow: Flow) -> None:
+    """RESTORE takes rows away that the source was told are here, and leaves the ledger's transactions as they are. No
+    commit that is made meanwhile (fencing, a checkpoint) makes that forgotten."""
+    flow.load(WriteMode.REPLACE, made_rows(range(3)), dedupe=True)
+    first = system.table.version()
+    flow.load(WriteMode.MERGE, made_rows(range(3, 6)))
+    newest = system.table.version()
+    system.table.restore(first)
+    system.table.create_checkpoint()
+    for _ in range(2):
+        with pytest.raises(SynclineError, match=rf"delta-rs.* back to version {first}, .* commit {newest}:") as caught:
+            flow.load(WriteMode.MERGE, made_rows([9]))
+        assert caught.value.kind is ErrorKind.DATA
+        assert f"restore version {newest}" in caught.value.hint
+        assert "state reset" in caught.value.hint
+    assert sorted(system.content()) == [0, 1, 2]
+
+    system.table.restore(newest)  # the first way out
+    flow.load(WriteMode.MERGE, made_rows([9]))
+    assert sorted(system.content()) == [*range(6), 9]
+    system.table.restore(system.table.version() - 2)  # what is held moves on with our commits
+    with pytest.raises(SynclineError, match="took the table"):
+        flow.load(WriteMode.MERGE, made_rows([10]))
+
+
+def _forget(flow: Flow) -> None:
+    """As ``syncline state reset`` does it."""
+    flow.token = flow.destination.fence("conformance", STREAM).token
+    flow.advance(position=None, phase=Phase.IDLE, plan=None, write=None, done=frozenset())
+
+
+def test_a_restored_table_is_copied_anew(system: _System, flow: Flow) -> None:
+    """The second way out."""
+    flow.load(WriteMode.REPLACE, made_rows(range(3)), dedupe=True)
+    first = system.table.version()
+    flow.load(WriteMode.MERGE, made_rows(range(3, 6)))
+    system.table.restore(first)
+    _forget(flow)
+    flow.load(WriteMode.REPLACE, made_rows(range(6)), dedupe=True)
+    flow.load(WriteMode.MERGE, made_rows([9]))
+    assert sorted(system.content()) == [*range(6), 9]
+
+
+def test_a_table_restored_while_its_log_is_followed_stops_the_stream(system: _System, tmp_path: Path) -> None:
+    with closing(ChangeFlow(system, tmp_path / "work")) as flow:
+        flow.copy([made_row(i) for i in range(3)])
+        first = system.table.version()
+        flow.flush(update({**made_row(1), "price": 9}))
+        system.table.restore(first)
+        with pytest.raises(SynclineError, match="back to version") as caught:
+            flow.apply(insert(made_row(7)))
+        assert caught.value.kind is ErrorKind.DATA
+        assert "stream" in caught.value.where
 
 
 @pytest.mark.parametrize("spoil", ["feature", "partitioned"])

@@ -16,6 +16,7 @@ from pyiceberg.table import Table
 from tests.integration.iceberg.rest_catalog import RestCatalogServer
 
 from syncline.core.change import Evolution
+from syncline.core.checkpoint import Phase
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field
 from syncline.core.stream import WriteMode
@@ -23,7 +24,7 @@ from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.findings import Severity
 from syncline.sdk.reference import ConnectorReference, open_destination
 from syncline.testing.conformance.changes import ChangeFlow, delete, insert, made_row, update
-from syncline.testing.conformance.destination import FIELDS, Flow, made_rows
+from syncline.testing.conformance.destination import FIELDS, STREAM, Flow, made_rows
 from syncline.testing.s3_server import S3Server
 
 pytestmark = pytest.mark.slow
@@ -160,16 +161,59 @@ def test_a_foreign_commit_in_the_middle_of_a_flush_is_told(system: _System, tmp_
 
 
 def test_a_table_that_was_rolled_back_stops_its_stream(system: _System, flow: Flow) -> None:
-    """Its rows are older than what the ledger has promised the source: nothing goes on by guessing."""
-    flow.load(WriteMode.APPEND, made_rows(range(3)))
+    """Its rows are older than what the ledger has promised the source: nothing goes on by guessing. An attempt that was
+    told so, and whatever it committed before, does not make that forgotten."""
+    flow.load(WriteMode.REPLACE, made_rows(range(3)), dedupe=True)
     first = system.table.current_snapshot()
     assert first is not None
-    flow.load(WriteMode.APPEND, made_rows(range(3, 6)))
+    flow.load(WriteMode.MERGE, made_rows(range(3, 6)))
+    newest = system.table.current_snapshot()
+    assert newest is not None
     system.table.manage_snapshots().rollback_to_snapshot(first.snapshot_id).commit()
-    with pytest.raises(SynclineError, match="is gone") as caught:
-        flow.destination.fence("conformance", flow.now.stream)
-    assert caught.value.kind is ErrorKind.DATA
-    assert "copied anew" in caught.value.hint
+    for _ in range(2):
+        with pytest.raises(SynclineError, match=r"rolled the table default\.items back") as caught:
+            flow.load(WriteMode.MERGE, made_rows([9]))
+        assert caught.value.kind is ErrorKind.DATA
+        assert str(newest.snapshot_id) in caught.value.hint
+        assert "state reset" in caught.value.hint
+    assert sorted(system.content()) == [0, 1, 2]
+
+    system.table.manage_snapshots().set_current_snapshot(newest.snapshot_id).commit()  # the first way out
+    flow.load(WriteMode.MERGE, made_rows([9]))
+    assert sorted(system.content()) == [*range(6), 9]
+
+
+def _forget(flow: Flow) -> None:
+    """As ``syncline state reset`` does it."""
+    flow.token = flow.destination.fence("conformance", STREAM).token
+    flow.advance(position=None, phase=Phase.IDLE, plan=None, write=None, done=frozenset())
+
+
+def test_a_table_that_was_rolled_back_is_copied_anew(system: _System, flow: Flow) -> None:
+    """The second way out."""
+    flow.load(WriteMode.REPLACE, made_rows(range(3)), dedupe=True)
+    first = system.table.current_snapshot()
+    assert first is not None
+    flow.load(WriteMode.MERGE, made_rows(range(3, 6)))
+    system.table.manage_snapshots().rollback_to_snapshot(first.snapshot_id).commit()
+    _forget(flow)
+    flow.load(WriteMode.REPLACE, made_rows(range(6)), dedupe=True)
+    flow.load(WriteMode.MERGE, made_rows([9]))
+    assert sorted(system.content()) == [*range(6), 9]
+
+
+def test_snapshots_that_others_expired_are_not_missed(system: _System, flow: Flow) -> None:
+    flow.load(WriteMode.APPEND, made_rows(range(3)))
+    flow.load(WriteMode.APPEND, made_rows(range(3, 6)))
+    system.table.append(system.table.scan().to_arrow().slice(0, 1))
+    table = system.table
+    now = table.current_snapshot()
+    assert now is not None
+    older = [s.snapshot_id for s in table.snapshots() if s.snapshot_id != now.snapshot_id]
+    table.maintenance.expire_snapshots().by_ids(older).commit()
+    assert len(system.table.snapshots()) == 1
+    flow.load(WriteMode.APPEND, made_rows([9]))
+    assert system.table.scan().count() == 8
 
 
 def test_a_table_of_somebody_else_is_not_touched(system: _System, tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ class DeltaLog:
     def __init__(self, store: ObjectStore, folder: str) -> None:
         self._store, self._folder = store, f"{folder}_delta_log/"
         self.state = LogState()
+        self._infos: dict[int, dict[str, Any] | None] = {}
 
     def refresh(self) -> LogState:
         """The newest state; version -1 when there is no table. Cheap when nothing has changed."""
@@ -145,7 +146,7 @@ class DeltaLog:
             if self._store.head(self._key(self.state.version)) is not None:
                 return self.state
         for _ in range(_READ_ATTEMPTS):  # commits may be cleared while we read: then there is a newer checkpoint
-            self.state = LogState()
+            self.state, self._infos = LogState(), {}
             if self._read():
                 break
         else:
@@ -168,6 +169,18 @@ class DeltaLog:
                 return False
         self._take(list(actions))
         return True
+
+    def infos(self, after: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """The ``commitInfo`` of every commit after that version, in order; None of one that was cleared away."""
+        self._infos = {n: info for n, info in self._infos.items() if n > after}
+        for number in range(after + 1, self.state.version + 1):
+            if number not in self._infos:
+                commit = self._commit(number)
+                found: dict[str, Any] | None = (
+                    None if commit is None else next((a["commitInfo"] for a in commit if "commitInfo" in a), {})
+                )
+                self._infos[number] = found
+            yield number, self._infos[number]
 
     def write_checkpoint(self, *, keep_removes_after: float) -> None:
         """All that counts as one Parquet file. ``keep_removes_after``: Unix seconds; older removes are left out."""
@@ -204,9 +217,11 @@ class DeltaLog:
         self._store.delete(gone)
 
     def _take(self, actions: Sequence[Mapping[str, Any]]) -> None:
+        self.state.version += 1
         for action in actions:
             self.state.apply(action)
-        self.state.version += 1
+            if "commitInfo" in action:
+                self._infos[self.state.version] = action["commitInfo"]
 
     def _read(self) -> bool:
         listed = [info.key for info in self._store.list(self._folder)]

@@ -2,7 +2,9 @@
 
 The ledger's pointer is two application transactions (``txn``) in each commit of ours: the sequence under
 ``syncline/<owner>``, the fencing token under ``syncline/<owner>/token``. They stay in the log for good, through
-checkpoints and whatever others commit. For people the commit's ``commitInfo`` tells the position as well.
+checkpoints and whatever others commit. A RESTORE takes rows back, but no transactions: so a third one,
+``syncline/<owner>/held``, is the version whose rows must not be missing. For people the commit's ``commitInfo`` tells
+the position as well.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from syncline.connectors.delta.statistics import bounds_of_stats, stats_of_file
 from syncline.connectors.delta.types import arrow_schema, delta_schema, storage_type, uses_ntz
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.sdk.files.store import ObjectStore
-from syncline.sdk.tables.table import Pointer, TableChange, TableFile, TableMoved, TableState
+from syncline.sdk.tables.table import Lost, Pointer, TableChange, TableFile, TableMoved, TableState
 
 __all__ = ["DeltaTable"]
 
@@ -55,6 +57,7 @@ class DeltaTable:
         self._store = store
         self._log = DeltaLog(store, folder)
         self._app, self._token_app = f"syncline/{owner}", f"syncline/{owner}/token"
+        self._held_app = f"syncline/{owner}/held"
         self._known: tuple[LogState, int, TableState] | None = None
         self._purged: set[str] = set()
 
@@ -143,6 +146,7 @@ class DeltaTable:
         actions += [
             {"txn": {"appId": self._app, "version": change.pointer.sequence, "lastUpdated": at}},
             {"txn": {"appId": self._token_app, "version": change.pointer.token, "lastUpdated": at}},
+            {"txn": {"appId": self._held_app, "version": self._held_by(change), "lastUpdated": at}},
         ]
         for file in change.removed:
             actions.append(
@@ -178,6 +182,34 @@ class DeltaTable:
             self._checkpoint()
         return self._state(self._log.state)
 
+    def _held_by(self, change: TableChange) -> int:
+        """The version that must not be missing after this commit: itself, unless another is missing already."""
+        if not change.accepts_loss and self._lost(self._log.state) is not None:
+            return self._log.state.txns[self._held_app]
+        return self._log.state.version + 1
+
+    def _lost(self, log: LogState) -> Lost | None:
+        """Whether the rows of the version that we hold on to are missing: somebody has restored one from before it.
+        A commit whose file was cleared away tells nothing any more."""
+        held = log.txns.get(self._held_app)
+        if held is None or held >= log.version:
+            return None
+        lost: dict[int, Lost | None] = {held: None}
+        now: Lost | None = None
+        for number, info in self._log.infos(held):
+            if info is not None and info.get("operation") == "RESTORE":
+                told = str((info.get("operationParameters") or {}).get("version"))
+                to = int(told) if told.isdecimal() else None
+                now = lost[to] if to in lost else self._loss(held, told if to is not None else "an older one", info)
+            lost[number] = now
+        return now
+
+    def _loss(self, held: int, to: str, info: dict[str, Any]) -> Lost:
+        return Lost(
+            what=f"{_who(info)} took the table {self.place} back to version {to}, from before our commit {held}",
+            undone=f"restore version {held} (RESTORE TABLE … TO VERSION AS OF {held})",
+        )
+
     def _checkpoint(self) -> None:
         """Only for the speed of readers: a failure is told and fails nothing."""
         try:
@@ -198,7 +230,14 @@ class DeltaTable:
         else:
             schema = arrow_schema(json.loads(log.metadata["schemaString"])) if pointer is not None else pa.schema([])
             files = self._files(log, schema) if pointer is not None else ()
-        state = TableState(version=log.version, schema=schema, files=files, pointer=pointer, foreign=foreign)
+        state = TableState(
+            version=log.version,
+            schema=schema,
+            files=files,
+            pointer=pointer,
+            foreign=foreign,
+            lost=self._lost(log) if pointer is not None else None,
+        )
         self._known = (log, log.changes, state)
         return state
 

@@ -32,9 +32,11 @@ from syncline.connectors.iceberg.bounds import written_bound
 from syncline.connectors.iceberg.types import iceberg_fields
 from syncline.sdk.tables.table import TableChange, TableFile
 
-__all__ = ["SEQUENCE", "TOKEN", "Commit"]
+__all__ = ["HELD", "SEQUENCE", "TOKEN", "Commit"]
 
 TOKEN, SEQUENCE = "syncline.token", "syncline.sequence"
+#: The name of the pointer whose snapshot must be in the table's history.
+HELD = "syncline.held"
 _MAPPING = "schema.name-mapping.default"
 
 
@@ -59,10 +61,11 @@ class Commit:
         #: Of the snapshot that was added; 0 before.
         self.snapshot = 0
 
-    def change(self, change: TableChange, columns: pa.Schema | None) -> None:
-        """Properties, ``columns`` (None: as they are) and the snapshot with the change's files. Writes manifests."""
+    def change(self, change: TableChange, columns: pa.Schema | None, held: str) -> None:
+        """Properties, ``columns`` (None: as they are) and the snapshot with the change's files. Writes manifests.
+        ``held`` names the pointer that must be in the table's history from now on."""
         metadata, updates = self._with_columns(columns)
-        properties = {TOKEN: str(change.pointer.token), SEQUENCE: str(change.pointer.sequence)}
+        properties = {TOKEN: str(change.pointer.token), SEQUENCE: str(change.pointer.sequence), HELD: held}
         # By the ids that the catalog gave: it numbers a new table's fields itself.
         mapping = create_mapping_from_schema(metadata.schema()).model_dump_json()
         if metadata.properties.get(_MAPPING) != mapping:

@@ -1,7 +1,8 @@
 """One Iceberg table: see :class:`syncline.sdk.tables.table.Table`.
 
 The ledger's pointer stands in the summary of every snapshot of ours (``syncline.token``, ``syncline.sequence``), so
-that data and progress are one commit, and in the table's properties, for when others have expired our snapshots. Every
+that data and progress are one commit, and in the table's properties, where it stays when others expire our snapshots or
+roll the table back: a pointer that the properties hold on to and the history lacks says that rows are missing. Every
 change of the pointer is a snapshot, also one without files: the catalog refuses a commit whose parent is not the newest
 snapshot, and so an overtaken attempt cannot commit.
 
@@ -31,14 +32,14 @@ from pyiceberg.table import Table as Their
 from pyiceberg.table.snapshots import Snapshot
 
 from syncline.connectors.iceberg.bounds import read_bound
-from syncline.connectors.iceberg.commit import SEQUENCE, TOKEN, Commit
+from syncline.connectors.iceberg.commit import HELD, SEQUENCE, TOKEN, Commit
 from syncline.connectors.iceberg.config import IcebergDestinationConfig
 from syncline.connectors.iceberg.errors import told
 from syncline.connectors.iceberg.types import arrow_schema, iceberg_fields, storage_type
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName
 from syncline.sdk.files.store import ObjectStore
-from syncline.sdk.tables.table import Bounds, Pointer, TableChange, TableFile, TableMoved, TableState
+from syncline.sdk.tables.table import Bounds, Lost, Pointer, TableChange, TableFile, TableMoved, TableState
 
 __all__ = ["IcebergTable"]
 
@@ -125,7 +126,9 @@ class IcebergTable:
         try:
             with told(self.place):
                 other = change.schema is not None and change.schema != state.schema
-                commit.change(change, change.schema if other else None)
+                kept = state.lost is not None and not change.accepts_loss
+                held = table.properties[HELD] if kept else change.pointer.name
+                commit.change(change, change.schema if other else None, held)
                 after = commit.put()
         except CommitFailedException as error:
             return self._if_ours(commit.snapshot, error)
@@ -220,24 +223,37 @@ class IcebergTable:
             files=files,
             pointer=pointer,
             foreign=foreign,
+            lost=self._lost(table),
             handle=table,
         )
 
     def _pointer(self, table: Their) -> Pointer | None:
-        """From the newest snapshot of ours, or from the properties where others have expired those. A table that was
-        rolled back points to a record that is gone, and its stream stops."""
-        if table.properties.get(_OWNER) != self._owner:
+        """None in a table that is not of this stream."""
+        said = table.properties
+        if said.get(_OWNER) != self._owner or TOKEN not in said or SEQUENCE not in said:
             return None
-        snapshot = table.current_snapshot()
-        while snapshot is not None:
-            said = _said(snapshot)
-            if TOKEN in said and SEQUENCE in said:
-                return Pointer(token=int(said[TOKEN]), sequence=int(said[SEQUENCE]))
+        return Pointer(token=int(said[TOKEN]), sequence=int(said[SEQUENCE]))
+
+    def _lost(self, table: Their) -> Lost | None:
+        """Whether somebody rolled the table back to before the snapshot that it must have in its history. Where the
+        history has no snapshot of ours at all, others have expired them, which takes no rows away."""
+        held = table.properties.get(HELD)
+        snapshot, newest = table.current_snapshot(), None
+        while snapshot is not None and held is not None:
+            if (name := _name(snapshot)) is not None:
+                if name == held:
+                    return None
+                newest = newest or snapshot
             parent = snapshot.parent_snapshot_id
             snapshot = None if parent is None else table.snapshot_by_id(parent)
-        if TOKEN in table.properties and SEQUENCE in table.properties:
-            return Pointer(token=int(table.properties[TOKEN]), sequence=int(table.properties[SEQUENCE]))
-        return None
+        if newest is None:
+            return None
+        missing = [s for s in table.snapshots() if _name(s) == held]
+        undone = "make the newest snapshot of ours the table's current one again"
+        if missing:
+            undone += f" (CALL system.set_current_snapshot('{self.place}', {missing[-1].snapshot_id}))"
+        what = f"somebody rolled the table {self.place} back to a snapshot from before our last commit"
+        return Lost(what=what, undone=undone)
 
     def _ensure_known(self, table: Their) -> None:
         strange = []
@@ -342,5 +358,9 @@ def _with_schema(change: TableChange, schema: pa.Schema) -> TableChange:
     )
 
 
-def _said(snapshot: Snapshot) -> dict[str, str]:
-    return {} if snapshot.summary is None else dict(snapshot.summary.additional_properties)
+def _name(snapshot: Snapshot) -> str | None:
+    """Of the pointer in a snapshot of ours."""
+    said = {} if snapshot.summary is None else snapshot.summary.additional_properties
+    if TOKEN not in said or SEQUENCE not in said:
+        return None
+    return Pointer(token=int(said[TOKEN]), sequence=int(said[SEQUENCE])).name

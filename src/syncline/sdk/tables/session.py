@@ -139,6 +139,7 @@ class TableChangeSession:
     def _begin(self, target: StreamTarget) -> _Open:
         stream = self._tables.of(self._connection, target.stream)
         state = stream.state()
+        stream.ensure_whole(state)
         assert state.pointer is not None
         token = state.pointer.token
         overlay = self._tables.overlay(stream, state, token, target.primary_key)

@@ -117,8 +117,11 @@ class StreamTable:
         raise self._hurried()
 
     def ensure_next(self, checkpoint: StreamCheckpoint, token: int) -> None:
-        """Raise ``conflict`` when a commit with this checkpoint and token would be refused now."""
-        self._before(self._ours(self.table.load()), checkpoint, token)
+        """Raise what a commit with this checkpoint and token would raise now: ``conflict`` when another attempt has
+        taken over, ``data`` when the table was taken back to before our last commit."""
+        state = self._ours(self.table.load())
+        before = self._before(state, checkpoint, token)
+        self._ensure_whole(state, before, checkpoint)
 
     def commit(
         self,
@@ -138,6 +141,7 @@ class StreamTable:
                 self._claim(checkpoint, token)
                 return None
             before = self._before(state, checkpoint, token)
+            self._ensure_whole(state, before, checkpoint)
             draft = make(state)
             self._forget_files(last, draft)
             last = draft
@@ -149,6 +153,7 @@ class StreamTable:
             if draft.publish:
                 failpoint("publish.inside")
             change = self._change(record, draft)
+            change = replace(change, accepts_loss=draft.publish or _forgets(checkpoint))
             try:
                 if state is None:
                     assert columns is not None
@@ -205,6 +210,18 @@ class StreamTable:
             )
         return state
 
+    def ensure_whole(self, state: TableState) -> None:
+        """Raise ``data`` when somebody went back to a version from before our last commit: the source was told that
+        those rows are here, and would not give them again."""
+        if state.lost is not None:
+            raise SynclineError(
+                ErrorKind.DATA,
+                f"{state.lost.what}: rows that the source was told are here are gone",
+                hint=f"{state.lost.undone}, or copy the stream anew: syncline state reset --stream {self.stream}, then "
+                "sync; nothing was changed",
+                where={"stream": str(self.stream), "table": self.table.place},
+            )
+
     def hidden(self, state: TableState) -> list[TableFile]:
         """The files of the generation that is not whole yet."""
         return self._records.added(self._record(state).hidden)
@@ -246,6 +263,13 @@ class StreamTable:
         self._records.delete(stray)
 
     # -- within --------------------------------------------------------------------------------------------------------
+
+    def _ensure_whole(self, state: TableState | None, before: Record | None, checkpoint: StreamCheckpoint) -> None:
+        """Whoever copies anew, or forgets how far the copy came, does not miss what is lost."""
+        anew = checkpoint.write is WriteMode.REPLACE or _forgets(checkpoint)
+        publishes = before is not None and before.checkpoint.write is WriteMode.REPLACE
+        if state is not None and not anew and not publishes:
+            self.ensure_whole(state)
 
     def _ours(self, state: TableState | None) -> TableState | None:
         if state is not None and state.pointer is None:
@@ -350,6 +374,11 @@ class StreamTable:
             hint="let other writers of the table pause, then run again: nothing is lost and nothing doubled",
             where={"stream": str(self.stream), "table": self.table.place},
         )
+
+
+def _forgets(checkpoint: StreamCheckpoint) -> bool:
+    """Whether this is the ledger's entry of a stream that is to be copied anew."""
+    return checkpoint.position is None and checkpoint.plan is None
 
 
 def _plan_of(checkpoint: StreamCheckpoint) -> tuple[str, int, str] | None:

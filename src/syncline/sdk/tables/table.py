@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["Bounds", "Pointer", "Table", "TableChange", "TableFile", "TableMoved", "TableState"]
+__all__ = ["Bounds", "Lost", "Pointer", "Table", "TableChange", "TableFile", "TableMoved", "TableState"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +65,26 @@ class Pointer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lost:
+    """Rows that the source was told are here were taken out again, by going back to an older version: ``what`` has
+    happened, and how it can be ``undone``, in words."""
+
+    what: str
+    undone: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableState:
     """A table at one version. ``schema`` has its columns in the types in which files hold them. ``pointer`` is None in
-    a table that this stream did not make. ``foreign`` says in words who made the newest commit when it was not us."""
+    a table that this stream did not make. ``foreign`` says in words who made the newest commit when it was not us.
+    ``lost`` is there when somebody went back to a version from before our last commit."""
 
     version: int
     schema: pa.Schema
     files: tuple[TableFile, ...]
     pointer: Pointer | None
     foreign: str = ""
+    lost: Lost | None = None
     handle: Any = field(default=None, compare=False)
 
     @property
@@ -85,7 +96,8 @@ class TableState:
 class TableChange:
     """What one commit does. ``added`` files lie under their keys; ``removed`` are files of the state that the change is
     made from. ``schema``: the columns afterwards, None to leave them. ``renamed``: new to former name. ``rearranged``:
-    the rows are the same as before (compaction). ``note`` is written into the commit for people."""
+    the rows are the same as before (compaction). ``accepts_loss``: what was :class:`Lost` is not missed any more; any
+    other commit over such a state leaves it lost. ``note`` is written into the commit for people."""
 
     pointer: Pointer
     added: tuple[TableFile, ...] = ()
@@ -93,6 +105,7 @@ class TableChange:
     schema: pa.Schema | None = None
     replaces: bool = False
     rearranged: bool = False
+    accepts_loss: bool = False
     note: Mapping[str, Any] = field(default_factory=dict)
 
 
