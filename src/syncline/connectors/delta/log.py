@@ -220,8 +220,8 @@ class DeltaLog:
         self.state.version += 1
         for action in actions:
             self.state.apply(action)
-            if "commitInfo" in action:
-                self._infos[self.state.version] = action["commitInfo"]
+            if (info := action.get("commitInfo")) is not None and "syncline" not in info:
+                self._infos[self.state.version] = info  # of others, until our next commit
 
     def _read(self) -> bool:
         listed = [info.key for info in self._store.list(self._folder)]
