@@ -15,21 +15,30 @@ from pathlib import Path
 from syncline.core.errors import SynclineError
 from syncline.engine.events import Event
 from syncline.engine.executors.local import LocalExecutor
-from syncline.engine.ports import EventSink
+from syncline.engine.ports import EventSink, SourceOpener
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.sync import AttemptResult, run_attempt
 from syncline.jobs.journal import Journal
 from syncline.jobs.transform.run import after_sync, ensure_steps_can_run
+from syncline.sdk.reference import open_source
 
-__all__ = ["GRACE_SECONDS", "main", "run_here"]
+__all__ = ["GRACE_SECONDS", "main", "run_here", "stop_on_signal"]
 
 #: How long an attempt that was told to stop may take for it. Orchestrators kill after 30 s by default.
 GRACE_SECONDS = 25.0
 
 
-def run_here(spec: AttemptSpec, journal: Journal, emit: EventSink | None = None) -> AttemptResult:
+def run_here(
+    spec: AttemptSpec,
+    journal: Journal,
+    emit: EventSink | None = None,
+    *,
+    stop: threading.Event | None = None,
+    open_source: SourceOpener = open_source,
+) -> AttemptResult:
     """Run the attempt in this process; events go to the journal and to ``emit``. An attempt that follows a log ends
-    gracefully on SIGTERM or SIGINT: after the flush that is under way."""
+    gracefully on SIGTERM or SIGINT, or when ``stop`` is set by somebody who listens for them: after the flush that is
+    under way. ``open_source`` is how the source is come by."""
 
     def tell(event: Event) -> None:
         journal.emit(event)
@@ -38,8 +47,14 @@ def run_here(spec: AttemptSpec, journal: Journal, emit: EventSink | None = None)
 
     try:
         ensure_steps_can_run(spec)
-        with _stop_on_signal(wanted=spec.follow) as stop:
-            result = run_attempt(spec, tell, LocalExecutor, stop)
+        with stop_on_signal(wanted=spec.follow and stop is None) as signalled:
+            result = run_attempt(
+                spec,
+                tell,
+                lambda slots, emit: LocalExecutor(slots, emit, open_source),
+                stop or signalled,
+                open_source,
+            )
         result = after_sync(spec, result, tell)
     except SynclineError as error:  # of the steps, before anything was done
         result = AttemptResult(streams=(), seconds=0.0, error=error.at(connection=spec.connection))
@@ -48,7 +63,7 @@ def run_here(spec: AttemptSpec, journal: Journal, emit: EventSink | None = None)
 
 
 @contextmanager
-def _stop_on_signal(*, wanted: bool) -> Iterator[threading.Event]:
+def stop_on_signal(*, wanted: bool) -> Iterator[threading.Event]:
     """An event that the first SIGTERM or SIGINT sets; the second one ends the process as usual. One that cannot end by
     itself (a thread waits for a server that is neither there nor gone) is ended after :data:`GRACE_SECONDS`: whatever
     dies here goes on from its last commit."""

@@ -8,18 +8,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from syncline.core.errors import ErrorKind, SynclineError
+from syncline.engine.fanout.hub import Hub
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.sync import AttemptResult
 from syncline.jobs.attempt import run_here
 from syncline.jobs.journal import Journal, JournalTail, event_of
 
-__all__ = ["InProcessLauncher", "Launcher", "ProcessLauncher", "died"]
+__all__ = ["InProcessLauncher", "Launcher", "ProcessLauncher", "SharingLauncher", "died"]
 
 
 class Launcher(Protocol):
@@ -37,6 +39,21 @@ class InProcessLauncher:
         journal = Journal(folder / f"attempt-{spec.attempt}.jsonl")
         try:
             return run_here(spec, journal, emit)
+        finally:
+            journal.close()
+
+
+class SharingLauncher:
+    """The attempts of one destination of several: here, in the calling thread, over the source that all share."""
+
+    def __init__(self, hub: Hub, destination: str, stop: threading.Event) -> None:
+        self._hub, self._destination, self._stop = hub, destination, stop
+
+    def launch(self, spec: AttemptSpec, folder: Path, emit: EventSink) -> AttemptResult:
+        journal = Journal(folder / f"attempt-{spec.attempt}.jsonl")
+        self._hub.begins(self._destination)
+        try:
+            return run_here(spec, journal, emit, stop=self._stop, open_source=self._hub.opener(self._destination))
         finally:
             journal.close()
 

@@ -7,7 +7,7 @@ is never an overlap, never a storm, and each due time is answered by exactly one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from uuid import UUID
 
 from syncline.core.errors import SynclineError
 from syncline.engine.stream_run import new_sync_id
+from syncline.jobs.known_schedules import KnownSchedules
 from syncline.jobs.schedule import due_times, file_interval, fingerprint, first_due, merged
 from syncline.store import connections, job_events, jobs, schedule_states
 from syncline.store.database import Transaction
@@ -49,7 +50,9 @@ class Scheduler:
     ) -> None:
         self._writing = writing
         self._look_for_files = look_for_files
-        self._known: dict[UUID, ScheduledConnection] = {}
+        self._schedules = KnownSchedules()
+        self._known: Mapping[UUID, ScheduledConnection] = {}
+        self._prints: dict[UUID, str] = {}
         self._stamp: object = None
         self._reconciled_at: datetime | None = None
         self._followed_at: datetime | None = None
@@ -102,17 +105,23 @@ class Scheduler:
         fresh = self._reconciled_at is not None and at - self._reconciled_at < _RECONCILE
         if fresh and stamp == self._stamp:
             return
-        self._known = {found.id: found for found in connections.scheduled(tx)}
-        states = schedule_states.all_states(tx)
+        known = self._schedules.refreshed(tx)
+        # The same value as before is the same schedule; its fingerprint need not be taken again.
+        self._prints = {
+            i: self._prints[i] if self._known.get(i) is each else fingerprint(each.schedule)
+            for i, each in known.items()
+        }
+        self._known = known
+        states = schedule_states.fingerprints(tx)
         # An event may wait for a connection that has no schedule.
-        gone = [i for i, s in states.items() if i not in self._known and (s.waiting is None or not _is_active(tx, i))]
+        gone = [i for i, (_, waits) in states.items() if i not in known and not (waits and _is_active(tx, i))]
         schedule_states.delete(tx, gone)
         new: list[ScheduleState] = []
         changed: list[ScheduleState] = []
-        for connection in self._known.values():
-            state = states.get(connection.id)
-            if state is None or state.fingerprint != fingerprint(connection.schedule):
-                (new if state is None else changed).append(self._begun(tx, connection, at))
+        for connection in known.values():
+            taken_up = states.get(connection.id)
+            if taken_up is None or taken_up[0] != self._prints[connection.id]:
+                (new if taken_up is None else changed).append(self._begun(tx, connection, at))
         schedule_states.insert_many(tx, new)
         schedule_states.update_many(tx, changed)
         self._stamp, self._reconciled_at, self._followed_at = stamp, at, None

@@ -12,6 +12,7 @@ of the attempts; what is in its memory can be lost at any moment:
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -45,8 +46,8 @@ _log = logging.getLogger("syncline.server")
 
 #: The longest that a change in the store made by another process goes unnoticed.
 ROUND_SECONDS = 0.5
-#: Another server on the same store may have taken a job; its bell is not heard here.
-CLAIM_SECONDS = 1.0
+#: A round that would find nothing new is left out, but not for longer than this.
+FULL_SECONDS = 3.0
 #: Counts of running attempts are written this often at most.
 SAVE_SECONDS = 1.0
 _LAUNCHERS = 4
@@ -107,7 +108,9 @@ class Supervisor:
         self._ended = True  # jobs may have ended before we led
         self._waiting = True  # and some may wait
         self._saved_at = 0.0
-        self._claimed_bell, self._claim_at = -1, 0.0
+        self._claim_at = 0.0
+        self._seen: tuple[int | None, int] | None = None
+        self._full_round_at = 0.0
 
     @property
     def running(self) -> int:
@@ -184,16 +187,24 @@ class Supervisor:
             if self._watches:
                 self._stand_by()
             return
+        mark = (self._database.changes(), BELL.count)  # taken before looking, so that nothing falls between
+        if self._nothing_new(mark):
+            return
         self._finish_launches()
         self._look()
         self._obey()
-        rung = BELL.count
-        made = self._scheduler.tick(_now(), jobs_ended=self._ended)
-        self._ended = False
-        if made or self._waiting or rung != self._claimed_bell or time.monotonic() >= self._claim_at:
-            self._claimed_bell, self._waiting = rung, False
-            self._claim()
+        self._scheduler.tick(_now(), jobs_ended=self._ended)
+        self._ended = self._waiting = False
+        self._claim()
         self._retain()
+        self._seen, self._full_round_at = mark, time.monotonic() + FULL_SECONDS
+
+    def _nothing_new(self, mark: tuple[int | None, int]) -> bool:
+        """Whether this round can be left out: nothing runs, nothing is due, and nobody has written since the last."""
+        if mark != self._seen or mark[0] is None or self._watches or self._launches or self._ended or self._waiting:
+            return False
+        due = self._scheduler.next_due_at
+        return time.monotonic() < min(self._claim_at, self._full_round_at) and (due is None or _now() < due)
 
     # What was running before us.
 
@@ -328,12 +339,12 @@ class Supervisor:
                 self._retention.prune_store(tx, _now())
 
     def _claim(self) -> None:
-        """Start as many waiting jobs as fit. Done when something changed, when a wait is over, and every second."""
+        """Start as many waiting jobs as fit."""
         at = _now()
         with self._database.read() as tx:
             following = jobs.next_ready_at(tx, at)
-            pause = CLAIM_SECONDS if following is None else min(CLAIM_SECONDS, (following - at).total_seconds())
-            self._claim_at = time.monotonic() + max(0.0, pause)
+            pause = math.inf if following is None else max(0.0, (following - at).total_seconds())
+            self._claim_at = time.monotonic() + pause
             waiting, room = self._queue(tx, at)
         for job in startable(waiting, room):
             self._start(job)

@@ -19,10 +19,11 @@ from syncline.alerts.watchman import Watchman
 from syncline.core.errors import SynclineError
 from syncline.engine.events import Event
 from syncline.engine.listener import Run, RunEnd
+from syncline.jobs.known_schedules import KnownSchedules
 from syncline.jobs.schedule import interval_of
 from syncline.service.control import Control
 from syncline.store import alerts as rows
-from syncline.store import connections, job_summary
+from syncline.store import job_summary
 from syncline.store import secrets as sealed_rows
 from syncline.store.alerts import AlertRow, Channel, Delivery
 from syncline.store.database import Transaction
@@ -45,9 +46,11 @@ class Alarm:
 
     def __init__(self, control: Control, leads: Callable[[], bool], link: str) -> None:
         self._control, self._leads, self._link = control, leads, link
-        self._rules: dict[UUID, dict[UUID | None, dict[str, Any]]] = {}
-        self._made: dict[tuple[UUID, str], AlertRules] = {}
+        #: What was said in each workspace: of itself under an empty name, of connections under their ids.
+        self._rules: dict[str, dict[str, dict[str, Any]]] = {}
+        self._made: dict[tuple[str, str], AlertRules] = {}
         self._rules_at = datetime.min.replace(tzinfo=UTC)
+        self._schedules = KnownSchedules()
         self._watchman = Watchman(self, self._rules_for, self._known)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alarm", daemon=True)
@@ -103,33 +106,34 @@ class Alarm:
     # What the store knows.
 
     def _rules_for(self, facts: Facts) -> AlertRules:
-        workspace = UUID(facts.workspace)
         if datetime.now(UTC) - self._rules_at > timedelta(seconds=_RULES_SECONDS):
             self._rules, self._made, self._rules_at = {}, {}, datetime.now(UTC)
-        made = self._made.get((workspace, facts.connection_id))
-        if made is not None:
-            return made
+        workspace = facts.workspace
         if workspace not in self._rules:
             with self._control.database.read() as tx:
-                self._rules[workspace] = rows.rules_of(tx, workspace)
-        said = self._rules[workspace]
-        made = AlertRules().overridden(said.get(None, {}))
-        own = said.get(UUID(facts.connection_id))
-        self._made[workspace, facts.connection_id] = made = made if own is None else made.overridden(own)
+                said = rows.rules_of(tx, UUID(workspace))
+            self._rules[workspace] = {"" if of is None else str(of): rules for of, rules in said.items()}
+        found = self._rules[workspace]
+        # Most connections have no rules of their own and share those of their workspace.
+        own = facts.connection_id if facts.connection_id in found else ""
+        made = self._made.get((workspace, own))
+        if made is None:
+            made = AlertRules().overridden(found.get("", {}))
+            self._made[workspace, own] = made = made.overridden(found[own]) if own else made
         return made
 
     def _known(self) -> Iterable[Facts]:
         with self._control.database.read() as tx:
-            schedules = {each.id: each.schedule for each in connections.scheduled(tx)}
+            scheduled = self._schedules.refreshed(tx)
             for each in job_summary.of_connections(tx):
-                schedule = schedules.get(each.id)
+                connection = scheduled.get(each.id)
                 yield Facts(
                     connection=each.name,
                     connection_id=str(each.id),
                     workspace=str(each.workspace_id),
                     # One that never succeeded is as old as itself: it should have by now.
                     last_success_at=each.last_success_at or each.created_at,
-                    expected_every=None if schedule is None else interval_of(schedule),
+                    expected_every=None if connection is None else interval_of(connection.schedule),
                 )
 
     # The courier.

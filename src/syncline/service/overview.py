@@ -74,11 +74,10 @@ def glances(control: Control, caller: Caller, workspace_ids: Sequence[UUID] = ()
             ends |= {actor.id: actor for actor in listed.items}
         runs = run_history.recent(tx, allowed, RECENT)
         successes = run_history.last_successes(tx, allowed)
-        states = schedule_states.all_states(tx)
+        due = schedule_states.due_times(tx)
     at = datetime.now(UTC)
     seen = []
     for connection in found:
-        state = states.get(connection.id)
         recent = tuple(runs.get(connection.id, ()))
         expected, data_from = expected_every(connection.schedule), successes.get(connection.id)
         source = ends.get(connection.source_id)
@@ -91,7 +90,7 @@ def glances(control: Control, caller: Caller, workspace_ids: Sequence[UUID] = ()
                 follows_log=source is not None and follows_log(source.configuration),
                 expected=expected,
                 data_from=data_from,
-                next_run_at=state.next_due_at if state is not None and connection.status == "active" else None,
+                next_run_at=due.get(connection.id) if connection.status == "active" else None,
                 recent=recent,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,7 @@ __all__ = [
     "mark_deleted",
     "of_actor",
     "scheduled",
+    "scheduled_stamps",
     "set_status",
     "set_tags",
 ]
@@ -38,6 +40,8 @@ __all__ = [
 _C = tables.connections
 _T = tables.tags
 _CT = tables.connection_tags
+
+_SCHEDULED = (_C.c.status == "active", _C.c.schedule_kind != "manual")
 
 #: Made once: composing them costs more than running them.
 _FIND = sa.select(_C).where(_C.c.id == sa.bindparam("row_id"))
@@ -146,8 +150,14 @@ def of_actor(transaction: Connection, role: ActorRole, actor_id: UUID) -> list[S
     return _made(transaction, transaction.execute(query))
 
 
-def scheduled(transaction: Connection) -> list[ScheduledConnection]:
-    """Every active connection that runs by itself, without its streams. Asked by the scheduler in each round."""
+def scheduled_stamps(transaction: Connection) -> dict[UUID, datetime]:
+    """When each active connection that runs by itself was last changed."""
+    query = sa.select(_C.c.id, _C.c.updated_at).where(*_SCHEDULED).order_by(_C.c.id)
+    return {row[0]: row[1] for row in transaction.execute(query)}
+
+
+def scheduled(transaction: Connection, ids: Sequence[UUID] | None = None) -> list[ScheduledConnection]:
+    """Active connections that run by themselves (of those ``ids``, where given), without their streams."""
     columns = (
         _C.c.id,
         _C.c.key,
@@ -158,7 +168,9 @@ def scheduled(transaction: Connection) -> list[ScheduledConnection]:
         _C.c.options,
         _C.c.updated_at,
     )
-    query = sa.select(*columns).where(_C.c.status == "active", _C.c.schedule_kind != "manual").order_by(_C.c.id)
+    query = sa.select(*columns).where(*_SCHEDULED).order_by(_C.c.id)
+    if ids is not None:
+        query = query.where(_C.c.id.in_(ids))
     return [
         ScheduledConnection(
             **dict(row._mapping)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -40,6 +41,7 @@ class Database:
         self._writer = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         # SQLite lets one writer in. Threads of this process queue here, in order, instead of polling the file.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else None
+        self._watching: Any = None
         #: Another number after each commit, by this process, that changed who may do what.
         self.identities = 0
 
@@ -72,7 +74,23 @@ class Database:
         if changed:
             self.identities += 1
 
+    def changes(self) -> int | None:
+        """Another number than the last time when anybody, of this process or another, has committed a change since.
+        None where that cannot be asked for less than it saves (Postgres). To be asked by one thread."""
+        if self.dialect != "sqlite":
+            return None
+        try:
+            if self._watching is None:
+                # A connection that never writes: SQLite counts for each connection what others have changed.
+                self._watching = self._engine.raw_connection()
+            return int(self._watching.cursor().execute("PRAGMA data_version").fetchone()[0])
+        except (SQLAlchemyError, sqlite3.Error):
+            return None  # whoever reads next meets the same and says so
+
     def close(self) -> None:
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
         self._engine.dispose()
 
 

@@ -18,10 +18,11 @@ from syncline.store.values import StoredConnection
 
 __all__ = [
     "add_waiting",
-    "all_states",
     "delete",
     "due",
+    "due_times",
     "find",
+    "fingerprints",
     "insert_many",
     "next_due_at",
     "ready",
@@ -36,9 +37,21 @@ def find(tx: Transaction, connection_id: UUID) -> ScheduleState | None:
     return None if found is None else _state(found)
 
 
-def all_states(tx: Transaction) -> dict[UUID, ScheduleState]:
-    rows = tx.execute(sa.select(schedule_states)).mappings()
-    return {row["connection_id"]: _state(row) for row in rows}
+def due_times(tx: Transaction) -> dict[UUID, datetime]:
+    """When each connection is due next, of those that are."""
+    query = sa.select(schedule_states.c.connection_id, schedule_states.c.next_due_at)
+    rows = tx.execute(query.where(schedule_states.c.next_due_at.is_not(None)))
+    return {row[0]: row[1] for row in rows}
+
+
+def fingerprints(tx: Transaction) -> dict[UUID, tuple[str, bool]]:
+    """Of each connection that has a state: the schedule that it was made from, and whether due times wait."""
+    columns = (
+        schedule_states.c.connection_id,
+        schedule_states.c.fingerprint,
+        schedule_states.c.waiting_first_at.is_not(None),
+    )
+    return {row[0]: (row[1], bool(row[2])) for row in tx.execute(sa.select(*columns))}
 
 
 def due(tx: Transaction, at: datetime, limit: int) -> list[ScheduleState]:

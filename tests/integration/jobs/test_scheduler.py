@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from tests.integration.jobs.conftest import MakeConnections
 
+from syncline.jobs.known_schedules import KnownSchedules
 from syncline.jobs.scheduler import Scheduler
 from syncline.service.jobs import start_or_wait
 from syncline.store import connections, jobs
@@ -167,6 +168,22 @@ def test_a_thousand_connections_that_are_due_together(
     found = all_jobs(sqlite_database)
     assert len({job.connection_id for job in found}) == 1000
     assert scheduler.tick(START + MINUTE, jobs_ended=True) == 0
+
+
+def test_what_has_not_changed_is_not_read_again(database: Database, make_connections: MakeConnections) -> None:
+    one, other = make_connections(database, 2, schedule=MINUTELY)
+    known = KnownSchedules()
+    with database.read() as tx:
+        first = known.refreshed(tx)
+    with database.write() as tx:
+        connections.change(tx, replace(one, schedule=Schedule()))
+        connections.change(tx, replace(other, schedule=Schedule(kind="cron", cron_expression="0 0 * * *")))
+    with database.read() as tx:
+        second = known.refreshed(tx)
+        assert second[other.id].schedule.cron_expression == "0 0 * * *"
+        assert first[other.id].schedule == MINUTELY
+        assert one.id not in second
+        assert known.refreshed(tx)[other.id] is second[other.id]
 
 
 def after(how: str, parents: Sequence[StoredConnection], on: str = "success") -> Schedule:

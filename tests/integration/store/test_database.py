@@ -135,3 +135,22 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(SynclineError, match="damaged") as caught:
         open_database(f"sqlite:///{path}")
     assert caught.value.kind is ErrorKind.CONFIG
+
+
+def test_a_change_by_anybody_is_noticed_and_a_look_is_none(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'syncline.db'}"
+    ours, others = open_database(url), open_database(url)
+    before = ours.changes()
+    assert before is not None
+    with ours.read() as tx:
+        server_values.find(tx, "x")
+    with ours.write():
+        pass
+    assert ours.changes() == before
+    for database in (ours, others):
+        with database.write() as tx:
+            workspaces.add_organization(tx, name="o", email="a@b.c")
+        assert ours.changes() != before
+        before = ours.changes()
+    others.close()
+    ours.close()
