@@ -15,7 +15,7 @@ from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["OwnConfig", "Redactor"]
+__all__ = ["OwnConfig", "Redactor", "without_secrets"]
 
 _SECRET_KEY = re.compile(r"secret|token|passw|api_?key|private|credential|access_key|client_id|auth", re.IGNORECASE)
 #: Shorter values are words that occur in any sentence.
@@ -49,6 +49,13 @@ def _secrets(value: Any, *, secret: bool) -> Iterator[str]:
             yield from _secrets(inner, secret=secret)
     elif secret and isinstance(value, str) and len(value) >= _SHORTEST:
         yield value
+
+
+def without_secrets(value: Any) -> Any:
+    """A configuration without what its secret-looking keys hold."""
+    if isinstance(value, Mapping):
+        return {str(key): without_secrets(inner) for key, inner in value.items() if not _SECRET_KEY.search(str(key))}
+    return [without_secrets(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 class OwnConfig:

@@ -2,7 +2,7 @@
 
 from syncline.sdk.connector import ConnectorSpec
 
-__all__ = ["SOURCE"]
+__all__ = ["DESTINATION", "SOURCE"]
 
 SOURCE = ConnectorSpec(
     name="airbyte",
@@ -11,6 +11,16 @@ SOURCE = ConnectorSpec(
     summary="Any source that speaks the Airbyte protocol: installed from PyPI, a local executable, or a command.",
     config="syncline.connectors.airbyte.config:AirbyteSourceConfig",
     factory="syncline.connectors.airbyte.source:AirbyteSource",
+    extra="airbyte",
+    drivers=("msgspec",),
+)
+DESTINATION = ConnectorSpec(
+    name="airbyte",
+    role="destination",
+    title="Airbyte connector",
+    summary="Any destination that speaks the Airbyte protocol: installed from PyPI, a local executable, or a command.",
+    config="syncline.connectors.airbyte.config:AirbyteDestinationConfig",
+    factory="syncline.connectors.airbyte.destination:AirbyteDestination",
     extra="airbyte",
     drivers=("msgspec",),
 )

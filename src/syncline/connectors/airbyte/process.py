@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -38,7 +39,8 @@ _PASSED = (
 class ConnectorProcess:
     """A process group of its own, in a private folder that only this user can read and that goes with it.
 
-    ``files`` (name -> JSON bytes) are written into the folder; in ``arguments`` ``{name}`` stands for a file's path.
+    ``files`` (name -> JSON bytes) are written into the folder; an argument that is a file's name becomes its path.
+    ``given`` is written to its input by a thread of its own, then the input is closed; without it there is none.
     Iterating :meth:`lines` gives lists of lines; afterwards :attr:`exit_code` is set (negative: the signal)."""
 
     def __init__(
@@ -50,8 +52,10 @@ class ConnectorProcess:
         environment: Mapping[str, str],
         memory_limit: int | None,
         silence_seconds: float,
+        given: Iterator[bytes] | None = None,
     ) -> None:
         self.exit_code: int | None = None
+        self._heard = time.monotonic()
         self._silence = silence_seconds
         self._folder = Path(tempfile.mkdtemp(prefix="syncline-connector-"))  # 0700
         try:
@@ -62,7 +66,7 @@ class ConnectorProcess:
             guard = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))]
             self._process = subprocess.Popen(
                 [*guard, str(os.getpid()), str(memory_limit or 0), *command, *(paths.get(a, a) for a in arguments)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self._folder,
@@ -79,6 +83,11 @@ class ConnectorProcess:
         self._said: deque[str] = deque(maxlen=200)
         self._drain = threading.Thread(target=self._drain_errors, name="connector stderr", daemon=True)
         self._drain.start()
+        self._feeding_error: BaseException | None = None
+        self._feeder: threading.Thread | None = None
+        if given is not None:
+            self._feeder = threading.Thread(target=self._feed, args=(given,), name="connector stdin", daemon=True)
+            self._feeder.start()
 
     def lines(self) -> Iterator[list[bytes]]:
         """Whole lines as they come, many at once where many have come. Raises ``transient`` after too long a silence
@@ -102,6 +111,8 @@ class ConnectorProcess:
             parts, size = [chunk[cut + 1 :]], len(chunk) - cut - 1
         if last := b"".join(parts):
             yield [last]
+        if self._feeding_error is not None:
+            raise self._feeding_error
         self.exit_code = self._process.wait(timeout=_TERM_SECONDS) if self._ended_by_itself() else self._end()
 
     def errors(self) -> list[str]:
@@ -117,13 +128,15 @@ class ConnectorProcess:
             self._end()
         self._kill_group()  # what it started and left behind
         self._drain.join(timeout=1.0)
+        if self._feeder is not None:
+            self._feeder.join(timeout=_TERM_SECONDS)  # its pipe is broken by now
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None and not (stream is self._process.stderr and self._drain.is_alive()):
                 stream.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _chunks(self) -> Iterator[bytes]:
-        heard = time.monotonic()
+        self._heard = time.monotonic()
         ended: float | None = None
         while True:
             ready, _, _ = select.select([self._out], [], [], 0.5)
@@ -132,15 +145,15 @@ class ConnectorProcess:
                 chunk = os.read(self._out, _CHUNK)
                 if not chunk:
                     return
-                heard = now
+                self._heard = now
                 yield chunk
-                heard = time.monotonic()  # what we did meanwhile was not its silence
+                self._heard = time.monotonic()  # what we did meanwhile was not its silence
                 continue
             if ended is None and self._process.poll() is not None:
                 ended = now
             if ended is not None and now - ended > _LINGER_SECONDS:
                 return
-            if ended is None and now - heard > self._silence:
+            if ended is None and now - self._heard > self._silence:
                 raise SynclineError(
                     ErrorKind.TRANSIENT,
                     f"the connector has said nothing for {self._silence:g} seconds and was ended",
@@ -168,6 +181,22 @@ class ConnectorProcess:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
             return
+
+    def _feed(self, given: Iterator[bytes]) -> None:
+        assert self._process.stdin is not None
+        out = self._process.stdin
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it reads no further: its exit code and its words tell why
+                for chunk in given:
+                    out.write(chunk)
+                    self._heard = time.monotonic()  # it reads, so it lives
+                out.flush()
+        except Exception as error:  # noqa: BLE001 - the rows cannot be read: raised where the lines are asked for
+            self._feeding_error = error
+            self._kill_group()  # it must not take the end of what it got for the end of everything
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                out.close()
 
     def _drain_errors(self) -> None:
         assert self._process.stderr is not None

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
-from syncline.connectors.airbyte.authorities import trusting
-from syncline.connectors.airbyte.command import command_of
 from syncline.connectors.airbyte.config import AirbyteSourceConfig
 from syncline.connectors.airbyte.discovered import Discovered
 from syncline.connectors.airbyte.feed import ConnectorFeed
 from syncline.connectors.airbyte.manifest import load_manifest
-from syncline.connectors.airbyte.messages import failure, whole
-from syncline.connectors.airbyte.process import ConnectorProcess
-from syncline.core.errors import ErrorKind, SynclineError
+from syncline.connectors.airbyte.program import Program
 from syncline.core.stream import Catalog, SelectedStream, Stream, StreamName, SyncMode
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.feed import FedSource
-from syncline.sdk.findings import Finding, Severity
+from syncline.sdk.findings import Finding
 from syncline.sdk.low_code import check_against, manifest_spec, runnable, secret_values
-from syncline.sdk.own_config import OwnConfig, Redactor
 from syncline.sdk.records.json_schema import schema_of
 from syncline.sdk.records.reader import RecordReader
 
@@ -40,35 +34,22 @@ class AirbyteSource(FedSource):
     """Every question is a process of its own, a few seconds each; what was discovered is kept for the object's life."""
 
     def __init__(self, config: AirbyteSourceConfig, context: ConnectorContext) -> None:
-        self._config = config
-        self._own = OwnConfig(context.work_dir, config.config, name="airbyte-config.json")
-        self._redact = Redactor(config.config)
         self._manifest = None if config.manifest is None else load_manifest(config.manifest)
-        if self._manifest is not None:
-            self._redact.learn({"secret": secret_values(self._manifest, config.config)})
+        if self._manifest is None:
+            self._program = Program(config, context.work_dir)
+        else:
             check_against(self._manifest, config.config)
-        self._command = command_of(config)
+            always = {"manifest": _json(runnable(self._manifest))}
+            further = ["--manifest-path", "manifest"]
+            self._program = Program(config, context.work_dir, always=always, further=further)
+            self._program.redact.learn({"secret": secret_values(self._manifest, config.config)})
         # Programs under development change what they say from one run to the next; released packages do not.
         seconds = config.discover_cache_seconds if config.package is not None else 0.0
-        self._discovered = Discovered(context.work_dir, self._command, config.config, seconds)
+        self._discovered = Discovered(context.work_dir, self._program.command, config.config, seconds)
         self._raw: dict[StreamName, dict[str, Any]] | None = None
 
     def check(self, selection: Sequence[SelectedStream] = ()) -> list[Finding]:
-        try:
-            answer = self._ask("check", "connectionStatus")
-        except SynclineError as error:
-            return [Finding(severity=Severity.ERROR, kind=error.kind, message=error.message, hint=error.hint)]
-        if answer.get("status") == "SUCCEEDED":
-            return [Finding(severity=Severity.OK, message="the connector can reach its source")]
-        said = self._redact(str(answer.get("message") or "no reason given"))[:500]
-        return [
-            Finding(
-                severity=Severity.ERROR,
-                kind=ErrorKind.CONFIG,
-                message=f"the connector cannot reach its source: {said}",
-                hint="check its configuration: credentials, rights and names",
-            )
-        ]
+        return [self._program.reach("source")]
 
     def discover(self) -> Catalog:
         return Catalog(streams=tuple(_stream(name, raw) for name, raw in sorted(self._streams().items(), key=_by_name)))
@@ -76,7 +57,7 @@ class AirbyteSource(FedSource):
     def specification(self) -> Mapping[str, Any]:
         if self._manifest is not None:
             return {"connectionSpecification": manifest_spec(self._manifest)}
-        return self._ask("spec", "spec", configured=False)
+        return self._program.ask("spec", "spec", configured=False)
 
     def resumes(self, selected: SelectedStream) -> bool:
         return bool(self._streams()[selected.name].get("is_resumable"))
@@ -86,7 +67,7 @@ class AirbyteSource(FedSource):
     ) -> ConnectorFeed:
         files = {
             "catalog": _json({"streams": [self._configured(s) for s in selection]}),
-            "config": _json(self._load()),
+            "config": _json(self._program.load()),
         }
         arguments = ["read", "--config", "config", "--catalog", "catalog"]
         state = _state(selection, positions, shared)
@@ -98,7 +79,10 @@ class AirbyteSource(FedSource):
             names = tuple((self._streams()[s.name].get("json_schema") or {}).get("properties") or ())
             declared[s.name] = names
             readers[s.name] = RecordReader(s.stream.schema, whole=not names)
-        return ConnectorFeed(self._start(arguments, files), readers, declared, save=self._save, redact=self._redact)
+        program = self._program
+        return ConnectorFeed(
+            program.start(arguments, files), readers, declared, save=program.save, redact=program.redact
+        )
 
     def _configured(self, selected: SelectedStream) -> dict[str, Any]:
         raw = self._streams()[selected.name]
@@ -115,65 +99,10 @@ class AirbyteSource(FedSource):
         if self._raw is None:
             found = self._discovered.load()
             if found is None:
-                found = self._ask("discover", "catalog").get("streams") or []
+                found = self._program.ask("discover", "catalog").get("streams") or []
                 self._discovered.save(found)
             self._raw = {StreamName(namespace=s.get("namespace"), name=s["name"]): s for s in found}
         return self._raw
-
-    def _load(self) -> dict[str, Any]:
-        config = self._own.load()
-        self._redact.learn(config)
-        return config
-
-    def _save(self, config: Mapping[str, Any]) -> None:
-        self._redact.learn(config)
-        self._own.save(config)
-
-    def _start(self, arguments: Sequence[str], files: Mapping[str, bytes]) -> ConnectorProcess:
-        limit = self._config.memory_limit_mb
-        if self._manifest is not None:
-            arguments = [*arguments, "--manifest-path", "manifest"]
-            files = {**files, "manifest": _json(runnable(self._manifest))}
-        return ConnectorProcess(
-            self._command,
-            arguments,
-            files,
-            environment=trusting(self._config.ca_bundle, self._config.environment),
-            memory_limit=None if limit is None else limit << 20,
-            silence_seconds=self._config.max_seconds_between_messages,
-        )
-
-    def _ask(self, command: str, payload: str, *, configured: bool = True) -> dict[str, Any]:
-        """One question, one answer. The exit code says nothing where there is an answer."""
-        answer: dict[str, Any] | None = None
-        error: SynclineError | None = None
-        last = ""
-        arguments = [command, "--config", "config"] if configured else [command]
-        process = self._start(arguments, {"config": _json(self._load())} if configured else {})
-        with closing(process):
-            for lines in process.lines():
-                for line in lines:
-                    message = whole(line)
-                    if message is None:
-                        last = line.decode(errors="replace").strip() or last
-                        continue
-                    if isinstance(message.get(payload), dict):
-                        answer = message[payload]
-                    trace = message.get("trace") or {}
-                    if trace.get("type") == "ERROR":
-                        error = error or failure(trace.get("error") or {}, self._redact)
-                    changed = ((message.get("control") or {}).get("connectorConfig") or {}).get("config")
-                    if isinstance(changed, dict):
-                        self._save(changed)
-            code = process.exit_code
-        if answer is not None:
-            return answer
-        said = [line for line in process.errors() if line]
-        raise error or SynclineError(
-            ErrorKind.CONFIG,
-            f"the connector gave no answer to {command} (exit code {code})",
-            hint=self._redact(f"its last words: {(said or [last])[-1][:300]}" if said or last else "it said nothing"),
-        )
 
 
 def _by_name(item: tuple[StreamName, Any]) -> str:
