@@ -14,11 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from fastapi import Request
+
 from syncline.api.errors import ApiError
 from syncline.core.errors import ErrorKind, SynclineError
+from syncline.service.callers import Caller
 from syncline.service.errors import NotFoundError, RateLimitedError
 
-__all__ = ["LONG_WAIT", "SHORT_WAIT", "Looking", "about_caller", "outside"]
+__all__ = ["LONG_WAIT", "SHORT_WAIT", "Looking", "about_caller", "at_both_ends", "outside"]
 
 T = TypeVar("T")
 
@@ -95,3 +98,13 @@ def outside(error: SynclineError) -> Exception:
         return error
     detail = f"{error.message}. {error.hint}" if error.hint else error.message
     return ApiError(422, detail, data={"kind": error.kind.value})
+
+
+async def at_both_ends(request: Request, caller: Caller, what: tuple[Hashable, ...], look: Callable[[], T]) -> T:
+    """What a look of this caller at both ends of a connection finds; ``what`` tells it from others. 409 while it lasts
+    longer than clients wait."""
+    looking: Looking = request.app.state.looking
+    try:
+        return await looking.run((caller.user_id, *what), LONG_WAIT, look)
+    except SynclineError as error:
+        raise outside(error) from error

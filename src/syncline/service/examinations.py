@@ -16,7 +16,8 @@ from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from syncline.core.errors import ErrorKind, SynclineError
-from syncline.service import connections, probes
+from syncline.service import connections
+from syncline.service.both_ends import allowed, ask
 from syncline.service.callers import Caller, Role
 from syncline.service.changes import UNSET, Unset
 from syncline.service.control import Control
@@ -93,7 +94,7 @@ def plan(
 ) -> list[Mapping[str, Any]]:
     """What a sync would do now: ``service.plan.StreamPlan`` as JSON, one per stream. ``streams``: as if the connection
     took these (None: all). A runner's right. Takes a while."""
-    _may_run(control, caller, connection_id)
+    allowed(control, caller, connection_id, Role.RUNNER)
     found: list[Mapping[str, Any]] = _look(control, connection_id, {"task": "plan"}, PLAN_SECONDS, streams)
     return found
 
@@ -101,7 +102,7 @@ def plan(
 def log_lag(control: Control, caller: Caller, connection_id: UUID) -> Mapping[str, Any]:
     """How far a connection that follows a log is behind: ``service.lag.LagReport`` as JSON. ``config`` for one that
     follows none. A runner's right. Takes a while."""
-    _may_run(control, caller, connection_id)
+    allowed(control, caller, connection_id, Role.RUNNER)
     found: Mapping[str, Any] = _look(control, connection_id, {"task": "lag"}, PLAN_SECONDS)
     return found
 
@@ -109,7 +110,7 @@ def log_lag(control: Control, caller: Caller, connection_id: UUID) -> Mapping[st
 def verify(control: Control, caller: Caller, connection_id: UUID, streams: Sequence[str] | None = None) -> Verification:
     """Begin to compare both ends, of the named streams or of all. Returns at once. A runner's right; ``conflict`` when
     one runs for the connection."""
-    _may_run(control, caller, connection_id)
+    allowed(control, caller, connection_id, Role.RUNNER)
     known = _verifications(control)
     begun = known.begin(connection_id)
 
@@ -143,11 +144,6 @@ def _verifications(control: Control) -> _Verifications:
     return known
 
 
-def _may_run(control: Control, caller: Caller, connection_id: UUID) -> None:
-    connection = connections.get(control, caller, connection_id)
-    caller.require(Role.RUNNER, connection.workspace_id)
-
-
 def _look(
     control: Control,
     connection_id: UUID,
@@ -155,11 +151,4 @@ def _look(
     seconds: float,
     streams: Sequence[StreamConfig] | Unset | None = UNSET,
 ) -> Any:
-    connection = runnable(control, connection_id, streams)
-    whole = {
-        "name": connection.name,
-        "source": connection.source.to_json(),
-        "destination": connection.destination.to_json(),
-        "sync": connection.sync.model_dump(mode="json"),
-    }
-    return probes.look(control, {**task, "connection": whole}, seconds)
+    return ask(control, runnable(control, connection_id, streams), task, seconds)

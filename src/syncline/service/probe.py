@@ -20,11 +20,8 @@ from typing import Any
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.reference import ConnectorReference, open_destination, open_source
-from syncline.service.lag import read_lag
-from syncline.service.plan import plan_connection
+from syncline.service.probe_tasks import carry_out
 from syncline.service.project import Connection, SyncBlock
-from syncline.service.state import StreamState, read_states, replace_states
-from syncline.service.verify import verify_connection
 from syncline.settings import Settings
 
 __all__ = ["main"]
@@ -63,15 +60,7 @@ def _answer(request: Mapping[str, Any]) -> Any:
         destination=ConnectorReference.from_json(request["connection"]["destination"]),
         sync=SyncBlock.model_validate(request["connection"]["sync"]),
     )
-    if request["task"] == "plan":
-        return [each.to_json() for each in plan_connection(connection, settings)]
-    if request["task"] == "lag":
-        return read_lag(connection, settings).to_json()
-    if request["task"] == "verify":
-        return [each.to_json() for each in verify_connection(connection, settings, request["streams"])]
-    if request["task"] == "states":
-        return [_state(each) for each in read_states(connection, settings)]
-    return [_state(each) for each in replace_states(connection, settings, request["positions"])]
+    return carry_out(connection, settings, request)
 
 
 def _look(request: Mapping[str, Any], settings: Settings) -> Any:
@@ -84,11 +73,6 @@ def _look(request: Mapping[str, Any], settings: Settings) -> Any:
         if request["task"] == "discover":
             return source.discover().to_json()
         return [finding.to_json() for finding in source.check()]
-
-
-def _state(state: StreamState) -> dict[str, Any]:
-    position = state.entry.checkpoint.position if state.entry is not None else None
-    return {**state.name.to_json(), "state": None if position is None else dict(position)}
 
 
 if __name__ == "__main__":

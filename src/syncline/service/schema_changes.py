@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from syncline.core.errors import SynclineError
@@ -22,8 +22,8 @@ __all__ = ["ChangesSeen", "accept_changes", "backfill_columns", "look_for_change
 
 @dataclass(frozen=True, kw_only=True)
 class ChangesSeen:
-    """``changes`` are (stream, words); ``refused`` the streams that the next run would stop, and why; ``accepted``
-    those that were accepted just now."""
+    """``changes`` are (stream, words); ``refused`` why the next run would stop, whole or at a stream; ``accepted`` the
+    streams whose changes were accepted just now."""
 
     changes: tuple[tuple[str, str], ...]
     refused: tuple[SynclineError, ...]
@@ -40,7 +40,13 @@ class ChangesSeen:
 def look_for_changes(connection: Connection, settings: Settings) -> ChangesSeen:
     """What the next run would tell; changes nothing."""
     with opened(connection, settings) as ends:
-        return _seen(_review(ends))
+        review = _review(ends)
+        try:
+            review.ensure_wanted()
+        except SynclineError as stopped:
+            seen = _seen(review)
+            return replace(seen, refused=(stopped, *seen.refused))
+        return _seen(review)
 
 
 def accept_changes(connection: Connection, settings: Settings, streams: Sequence[str] | None) -> ChangesSeen:

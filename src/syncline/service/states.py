@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from syncline.core.errors import ErrorKind, SynclineError
-from syncline.service import audit, connections, probes
+from syncline.service import audit, connections
+from syncline.service.both_ends import ask
 from syncline.service.callers import Caller, Role
 from syncline.service.control import Control
 from syncline.service.inputs import checked_json
@@ -61,14 +62,7 @@ def refresh(control: Control, caller: Caller, connection_id: UUID) -> Connection
 
 
 def _look(control: Control, connection_id: UUID, task: dict[str, Any]) -> list[StreamState]:
-    connection = runnable(control, connection_id)
-    whole = {
-        "name": connection.name,
-        "source": connection.source.to_json(),
-        "destination": connection.destination.to_json(),
-        "sync": connection.sync.model_dump(mode="json"),
-    }
-    answer = probes.look(control, {**task, "connection": whole}, _SECONDS)
+    answer = ask(control, runnable(control, connection_id), task, _SECONDS)
     return [
         StreamState(namespace=each["namespace"], name=each["name"], state=each["state"], updated_at=now())
         for each in answer

@@ -31,12 +31,16 @@ __all__ = ["runnable"]
 
 
 def runnable(
-    control: Control, connection_id: UUID, streams: Sequence[StreamConfig] | Unset | None = UNSET
+    control: Control,
+    connection_id: UUID,
+    streams: Sequence[StreamConfig] | Unset | None = UNSET,
+    mappings: Sequence[Mapping[str, Any]] | Unset = UNSET,
 ) -> Connection:
     """The connection under its key, with the secrets that the store keeps in clear; references to others outside are
     still references, which the attempt's process follows. Give it to that process through a pipe and nowhere else.
 
-    ``streams``: as if it took these (None: all of the source's), to look at what a change would do.
+    ``streams``: as if it took these (None: all of the source's), to look at what a change would do. ``mappings``: as if
+    it had these.
 
     Raises "not found" when it, its source or its destination is deleted, ``config`` for what cannot be run."""
     with control.database.read() as transaction:
@@ -54,6 +58,8 @@ def runnable(
     assert destination is not None
     if not isinstance(streams, Unset):
         stored = replace(stored, streams=checked_streams(streams))
+    if not isinstance(mappings, Unset):
+        stored = replace(stored, options=replace(stored.options, mappings=tuple(mappings)))
     return _connection(control, stored, source, destination)
 
 

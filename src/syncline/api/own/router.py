@@ -9,11 +9,14 @@ from syncline.api.own.connectors import connectors_router
 from syncline.api.own.declarations import declarations_router
 from syncline.api.own.diagnosis import diagnosis_router
 from syncline.api.own.examinations import examinations_router
+from syncline.api.own.gates import gates_router
 from syncline.api.own.limits import limits_router
+from syncline.api.own.mappings import mappings_router
 from syncline.api.own.oauth import oauth_router
 from syncline.api.own.overview import overview_router
 from syncline.api.own.people import own_people_router
 from syncline.api.own.quality import quality_router
+from syncline.api.own.quarantine import quarantine_router
 from syncline.api.own.schema_changes import schema_changes_router
 from syncline.api.own.trials import trials_router
 from syncline.api.own.webhooks import webhooks_router
@@ -37,4 +40,7 @@ own_routers: tuple[Routes, ...] = (
     connectors_router,
     oauth_router,
     quality_router,
+    gates_router,
+    mappings_router,
+    quarantine_router,
 )
