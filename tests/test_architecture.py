@@ -58,6 +58,7 @@ HOMES = {
     "duckdb": ("connectors.duckdb", "sdk.files.staged_view", "sdk.mapping.expressions", "verify"),
     "fastapi": ("api",),
     "httpx": ("connectors.rest_api",),
+    "google": ("connectors.bigquery",),
     "great_expectations": ("quality.library",),
     "jwt": ("service.auth",),
     "msgspec": ("connectors.airbyte", "connectors.rest_api", "sdk.records"),

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from syncline.connectors.duckdb.decimals import decimal_text
 from syncline.connectors.duckdb.types import is_list, is_text, stage_type
 from syncline.core.batch import Batch, Misfit, QuarantinedRow
 from syncline.core.schema import StreamSchema
+from syncline.sdk.decimals import decimal_text
 from syncline.sdk.quarantine import set_aside, value_text
 
 __all__ = ["fitted", "staged_array"]

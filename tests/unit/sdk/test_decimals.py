@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncline.connectors.duckdb.decimals import decimal_text
+from syncline.sdk.decimals import decimal_text
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Decimals with more digits than DuckDB's DECIMAL, as text."""
+"""Decimals with more digits than a destination's own type takes, as text."""
 
 from __future__ import annotations
 
