@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from syncline.core.errors import ErrorKind, SynclineError, nearest
-from syncline.sdk.config import ConnectorConfig
-from syncline.sdk.destination import Destination
-from syncline.sdk.source import Source
+
+if TYPE_CHECKING:  # listing connectors imports neither Arrow nor pydantic
+    from syncline.sdk.config import ConnectorConfig
+    from syncline.sdk.destination import Destination
+    from syncline.sdk.source import Source
 
 __all__ = ["ConnectorContext", "ConnectorSpec", "OAuthFlow", "Role", "connector", "connectors", "register"]
 
@@ -74,11 +76,11 @@ class ConnectorSpec:
 
     def make_source(self, config: ConnectorConfig, context: ConnectorContext) -> Source:
         self._need_drivers()
-        return cast(Source, _load(self.factory)(config, context))
+        return cast("Source", _load(self.factory)(config, context))
 
     def make_destination(self, config: ConnectorConfig, context: ConnectorContext) -> Destination:
         self._need_drivers()
-        return cast(Destination, _load(self.factory)(config, context))
+        return cast("Destination", _load(self.factory)(config, context))
 
     def _need_drivers(self) -> None:
         if missing := self.missing_drivers():

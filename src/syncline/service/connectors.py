@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
-from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.packages.catalog import CatalogEntry, catalog, find
 from syncline.sdk.packages.environment import install, installed, wish_for
 from syncline.sdk.packages.registry import import_registry, imported, imported_spec
-from syncline.sdk.reference import ConnectorReference, open_source
-from syncline.sdk.source import TellsSpecification
 from syncline.settings import load_settings
 
 __all__ = [
@@ -139,6 +136,11 @@ def specification_of(name: str) -> dict[str, Any]:
         return dict(json.loads(kept.read_bytes()))
     if not one.ready and (found := imported_spec(home, entry.package)) is not None:
         return found
+    # Arrow and pydantic come with these; listing and searching, which people wait for, do without.
+    from syncline.sdk.connector import ConnectorContext
+    from syncline.sdk.reference import ConnectorReference, open_source
+    from syncline.sdk.source import TellsSpecification
+
     with tempfile.TemporaryDirectory(prefix="syncline-spec-") as folder:
         context = ConnectorContext(connection="spec", work_dir=Path(folder))
         reference = ConnectorReference(type="airbyte", config={"package": entry.name})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -75,3 +78,15 @@ def test_nothing_to_update_and_a_quick_list(tmp_path: Path, monkeypatch: pytest.
     began = time.process_time()
     assert "mysql" in succeed("connectors", "list").out
     assert time.process_time() - began < 0.5
+
+
+def test_listing_needs_no_arrow(tmp_path: Path) -> None:
+    """It is what people type first, and Arrow takes as long to import as everything else together."""
+    text = (
+        "import sys; from syncline.service.connectors import installables;"
+        " from syncline.sdk.connector import connectors;"
+        " assert connectors('source') and connectors('destination') and installables();"
+        " assert not {'pyarrow', 'numpy', 'pydantic'} & set(sys.modules)"
+    )
+    environment = {**os.environ, "SYNCLINE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", text], check=True, env=environment)
