@@ -15,6 +15,7 @@ const Ends = lazy(() => import("./pages/ends"));
 const EndPage = lazy(() => import("./pages/end"));
 const Connectors = lazy(() => import("./pages/connectors"));
 const Cdc = lazy(() => import("./pages/cdc"));
+const Alerts = lazy(() => import("./pages/alerts"));
 const Access = lazy(() => import("./pages/access"));
 const Audit = lazy(() => import("./pages/audit"));
 const Settings = lazy(() => import("./pages/settings"));
@@ -38,6 +39,7 @@ export function App() {
               <Route path="/destinations/:id" element={<EndPage role="destination" />} />
               <Route path="/connectors" element={<Connectors />} />
               <Route path="/cdc" element={<Cdc />} />
+              <Route path="/alerts/:tab?" element={<Alerts />} />
               <Route path="/access/:tab?" element={<Access />} />
               <Route path="/audit" element={<Audit />} />
               <Route path="/settings" element={<Settings />} />

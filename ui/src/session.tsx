@@ -16,10 +16,16 @@ interface Session {
   version: string;
   workspaceId: string;
   workspaceName: string;
+  /** Those that one may look at, and going to another. */
+  places: readonly { workspaceId: string; name: string }[];
+  enter: (workspaceId: string) => void;
   /** Whether one may do this in the workspace; without one named, in the present one. */
   may: (right: Right, workspaceId?: string | null) => boolean;
   leave: () => void;
 }
+
+/** Under which name the browser remembers the workspace that was looked at last. */
+const CHOSEN = "syncline-workspace";
 
 const Context = createContext<Session | null>(null);
 
@@ -37,6 +43,7 @@ export function May({ right, children, instead = null }: { right: Right; childre
 export function SessionProvider({ children }: { children: ReactNode }) {
   const held = useToken();
   const client = useQueryClient();
+  const [chosen, setChosen] = useState(() => localStorage.getItem(CHOSEN));
   const info = useQuery({ queryKey: ["info"], queryFn: () => data(own.GET("/info")), staleTime: Infinity });
   const open = info.data?.auth === "none";
   const signedIn = open || held !== null;
@@ -58,13 +65,19 @@ export function SessionProvider({ children }: { children: ReactNode }) {
     return <Loading label="Loading Syncline" />;
   }
   const who = me.data ?? known.me;
-  const place = (places.data ?? known.places)[0];
+  const offered = places.data ?? known.places;
+  const place = offered.find((each) => each.workspaceId === chosen) ?? offered[0];
   const session: Session = {
     name: who.name,
     auth: !open,
     version: info.data.version,
     workspaceId: place?.workspaceId ?? "",
     workspaceName: place?.name ?? "no workspace",
+    places: offered,
+    enter: (workspaceId) => {
+      setChosen(workspaceId);
+      localStorage.setItem(CHOSEN, workspaceId);
+    },
     may: (right, workspaceId) => {
       const here = who.roles[workspaceId ?? place?.workspaceId ?? ""];
       const ranks = [workspaceId === null ? undefined : here, who.instanceRole].map((role) => RANKS.indexOf(role as Right));

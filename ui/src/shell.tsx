@@ -3,6 +3,8 @@ import { ActionIcon, AppShell, Burger, Group, Menu, NavLink, Text, Tooltip, useM
 import { useDisclosure } from "@mantine/hooks";
 import {
   IconActivityHeartbeat,
+  IconBell,
+  IconCheck,
   IconDatabaseExport,
   IconDatabaseImport,
   IconHistory,
@@ -19,7 +21,7 @@ import {
 } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, type ComponentType, type ReactNode } from "react";
-import { Link, useLocation } from "react-router";
+import { Link, useLocation, useNavigate } from "react-router";
 import { OWN } from "./api/client";
 import { onReturn, useLost } from "./api/connectivity";
 import { heard, overview } from "./api/queries";
@@ -44,6 +46,7 @@ const PLACES: (Place | null)[] = [
   { to: "/destinations", label: "Destinations", icon: IconDatabaseImport },
   { to: "/connectors", label: "Connectors", icon: IconPlugConnected },
   null,
+  { to: "/alerts", label: "Alerts", icon: IconBell },
   { to: "/cdc", label: "CDC health", icon: IconActivityHeartbeat },
   { to: "/access", label: "Access", icon: IconShieldLock },
   { to: "/audit", label: "Audit", icon: IconHistory, right: "admin" },
@@ -56,6 +59,12 @@ export function Shell({ children }: { children: ReactNode }) {
   const session = useSession();
   const lost = useLost();
   useLive();
+  const navigate = useNavigate();
+  // What the address names belongs to the workspace that is left.
+  const go = (workspaceId: string) => {
+    session.enter(workspaceId);
+    void navigate("/");
+  };
   const shown = PLACES.filter((place) => place === null || place.right === undefined || session.may(place.right));
   return (
     <AppShell header={{ height: 52 }} navbar={{ width: 212, breakpoint: "sm", collapsed: { mobile: !open } }} padding={{ base: "md", md: "xl" }}>
@@ -75,7 +84,12 @@ export function Shell({ children }: { children: ReactNode }) {
               </Group>
             </Link>
           </Group>
-          <Group gap={6} wrap="nowrap">
+          <Group gap={6} wrap="nowrap" style={{ minWidth: 0 }}>
+            {session.places.length > 1 && (
+              <Text size="sm" className="quiet clip" maw={220} visibleFrom="sm" title={session.workspaceName}>
+                {session.workspaceName}
+              </Text>
+            )}
             <Scheme />
             <Menu position="bottom-end">
               <Menu.Target>
@@ -90,6 +104,18 @@ export function Shell({ children }: { children: ReactNode }) {
                 <Menu.Item component={Link} to="/access">
                   Keys and users
                 </Menu.Item>
+                {session.places.length > 1 && (
+                  <>
+                    <Menu.Divider />
+                    <Menu.Label>Workspace</Menu.Label>
+                    {session.places.slice(0, 50).map((each) => (
+                      <Menu.Item key={each.workspaceId} onClick={() => go(each.workspaceId)} disabled={each.workspaceId === session.workspaceId} rightSection={each.workspaceId === session.workspaceId ? <IconCheck size={14} aria-label="the present one" /> : undefined}>
+                        <span className="clip" style={{ display: "block", maxWidth: 220 }}>{each.name}</span>
+                      </Menu.Item>
+                    ))}
+                    <Menu.Divider />
+                  </>
+                )}
                 {session.auth && <Menu.Item onClick={session.leave}>Sign out</Menu.Item>}
               </Menu.Dropdown>
             </Menu>

@@ -11,7 +11,7 @@ import { At } from "../parts/moment";
 import { Broken, Empty, Loading } from "../parts/states";
 
 type Entry = components["schemas"]["AuditRead"];
-const NOUNS = ["connection", "source", "destination", "user", "permission", "api_key", "application", "webhook", "workspace", "tag", "definition"];
+const NOUNS = ["connection", "source", "destination", "user", "permission", "api_key", "application", "webhook", "workspace", "tag", "definition", "alert_channel", "alert_rules"];
 
 export default function Audit() {
   const [query, setQuery] = useSearchParams();

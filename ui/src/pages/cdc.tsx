@@ -14,9 +14,10 @@ import { ago, bytes, span } from "../parts/words";
 import { useSession } from "../session";
 
 export default function Cdc() {
+  const { workspaceId } = useSession();
   const found = useQuery(overview);
   if (!found.data) return found.error ? <Broken error={found.error} /> : <Loading />;
-  const following = found.data.connections.filter((each) => each.followsLog);
+  const following = found.data.connections.filter((each) => each.followsLog && each.workspaceId === workspaceId);
   return (
     <>
       <Head title="CDC health" sub="Connections that follow a source's log. A slot that nobody reads keeps the source's log on its disk." />

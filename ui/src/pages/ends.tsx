@@ -10,10 +10,11 @@ import { Head } from "../parts/head";
 import { Broken, Empty, Loading } from "../parts/states";
 import { Status } from "../parts/status";
 import { plural } from "../parts/words";
-import { May } from "../session";
+import { May, useSession } from "../session";
 
 export default function Ends({ role }: { role: Role }) {
-  const found = useQuery(ends(role));
+  const { workspaceId } = useSession();
+  const found = useQuery({ ...ends(role), select: (all) => all.filter((each) => each.workspaceId === workspaceId) });
   const glances = useQuery(overview).data?.connections;
   const [text, setText] = useState("");
   const users = useMemo(() => {

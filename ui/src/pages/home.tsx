@@ -14,12 +14,13 @@ import { Ago, useNow } from "../parts/moment";
 import { Broken, Empty, FailureBox, Loading } from "../parts/states";
 import { HEALTHS, look, Status } from "../parts/status";
 import { plural, span } from "../parts/words";
-import { May } from "../session";
+import { May, useSession } from "../session";
 
 export function Home() {
   const found = useQuery({ ...overview, refetchInterval: 15_000 });
-  if (!found.data) return found.error ? <Broken error={found.error} again={() => void found.refetch()} /> : <Loading rows={9} />;
-  const glances = found.data.connections;
+  const { workspaceId } = useSession();
+  const glances = useMemo(() => found.data?.connections.filter((each) => each.workspaceId === workspaceId), [found.data, workspaceId]);
+  if (!glances) return found.error ? <Broken error={found.error} again={() => void found.refetch()} /> : <Loading rows={9} />;
   if (glances.length === 0) return <Welcome />;
   return <Overview glances={glances} />;
 }

@@ -9,18 +9,20 @@ import { Head } from "../parts/head";
 import { JobTable } from "../parts/job_table";
 import { Broken, Empty, Loading } from "../parts/states";
 import { look } from "../parts/status";
+import { useSession } from "../session";
 
 const STATUSES = ["pending", "running", "incomplete", "succeeded", "failed", "cancelled"] as const;
 
 export default function Jobs() {
   const [query, setQuery] = useSearchParams();
+  const { workspaceId } = useSession();
   const status = STATUSES.find((each) => each === query.get("status"));
   const glances = useQuery(overview);
   const names = useMemo(() => new Map(glances.data?.connections.map((each) => [each.connectionId, each.name])), [glances.data]);
   const found = useInfiniteQuery({
-    queryKey: ["runs", status ?? ""],
+    queryKey: ["runs", workspaceId, status ?? ""],
     queryFn: ({ pageParam }) =>
-      data(own.GET("/jobs", { params: { query: { limit: 50, offset: pageParam, ...(status ? { status: [status] } : {}) } } })),
+      data(own.GET("/jobs", { params: { query: { limit: 50, offset: pageParam, workspaceIds: [workspaceId], ...(status ? { status: [status] } : {}) } } })),
     initialPageParam: 0,
     getNextPageParam: (last, pages) => (last.next ? pages.length * 50 : undefined),
     refetchInterval: (q) => (q.state.data?.pages[0]?.runs.some((run) => isActive(run.status)) ? 2000 : false),

@@ -20,11 +20,16 @@ export interface Line {
 }
 
 const LEVELS = ["DEBUG", "INFO", "WARN", "ERROR"];
-/** The newest so many of a job that has ended: what the server gives in one answer. */
+/** The newest so many of a job that has ended: what the server gives in one answer. The others come when asked for. */
 const MOST = 100_000;
+/** A list that is higher is cut off by some browsers: Firefox ends at 17.9 million pixels. */
+const HIGHEST = 15_000_000;
+const LINE = 20;
 
 export default function LogView({ jobId, active, attempts }: { jobId: number; active: boolean; attempts: number }) {
-  const { lines, done, error } = useLines(jobId, active);
+  const [whole, setWhole] = useState(false);
+  const [began] = useState(active);
+  const { lines, done, error } = useLines(jobId, began || whole);
   const [query, setQuery] = useSearchParams();
   const level = query.get("level") ?? "INFO";
   const text = query.get("log") ?? "";
@@ -60,6 +65,11 @@ export default function LogView({ jobId, active, attempts }: { jobId: number; ac
         <Text size="xs" className="quiet num" role="status">
           {shown.length === lines.length ? plural(lines.length, "line") : `${shown.length.toLocaleString("en")} of ${plural(lines.length, "line")}`}
         </Text>
+        {!began && !whole && lines.length >= MOST && (
+          <Button size="xs" variant="subtle" onClick={() => setWhole(true)}>
+            Load the older ones too
+          </Button>
+        )}
         <Button size="xs" variant="default" ml="auto" leftSection={<IconDownload size={15} />} onClick={download}>
           Download
         </Button>
@@ -93,18 +103,24 @@ export function matching(lines: readonly Line[], level: string, text: string, at
 function Lines({ lines, tail, release }: { lines: readonly Line[]; tail: boolean; release: () => void }) {
   const frame = useRef<HTMLDivElement>(null);
   const [open, setOpen] = useState<Line | null>(null);
-  const rows = useVirtualizer({ count: lines.length, getScrollElement: () => frame.current, estimateSize: () => 20, overscan: 20 });
+  // A million lines are higher than browsers can lay out: then a pixel of the frame stands for more than one of the list.
+  const stretch = Math.max(1, (lines.length * LINE) / HIGHEST);
+  const rows = useVirtualizer({ count: Math.ceil(lines.length / stretch), getScrollElement: () => frame.current, estimateSize: () => LINE, overscan: 20 });
   useEffect(() => {
-    if (tail) rows.scrollToIndex(lines.length - 1, { align: "end" });
-  }, [tail, lines.length, rows]);
+    if (tail) rows.scrollToIndex(Math.ceil(lines.length / stretch) - 1, { align: "end" });
+  }, [tail, lines.length, stretch, rows]);
+  const places = rows.getVirtualItems();
+  const height = Math.ceil(lines.length / stretch);
+  const shift = places.length === 0 || stretch === 1 ? 0 : shiftOf(places[0]!.index, places.length, height, lines.length);
   return (
     <>
       <div ref={frame} className="log" tabIndex={0} role="log" aria-live="off" aria-label="Log lines" onWheel={(e) => e.deltaY < 0 && tail && release()}>
         <div style={{ height: rows.getTotalSize(), position: "relative" }}>
-          {rows.getVirtualItems().map((row) => {
-            const line = lines[row.index]!;
+          {places.map((row) => {
+            const line = lines[row.index + shift];
+            if (!line) return null;
             return (
-              <div key={row.index} className={`log-line ${line.level}`} style={{ position: "absolute", top: 0, left: 0, right: 0, height: 20, transform: `translateY(${row.start}px)` }} onClick={() => setOpen(line)}>
+              <div key={row.index + shift} className={`log-line ${line.level}`} style={{ position: "absolute", top: 0, left: 0, right: 0, height: LINE, transform: `translateY(${row.start}px)` }} onClick={() => setOpen(line)}>
                 <time className="quiet" dateTime={line.at} title={utc(line.at)}>
                   {clock(line.at)}
                 </time>
@@ -137,15 +153,21 @@ function Lines({ lines, tail, release }: { lines: readonly Line[]; tail: boolean
   );
 }
 
+/** By how much the line at a place of the frame is further down than the place, when there are more lines than places:
+ * nothing at the beginning, all that is missing at the end. */
+export function shiftOf(first: number, shown: number, places: number, lines: number): number {
+  const scrolled = places <= shown ? 0 : Math.min(1, first / (places - shown));
+  return Math.round(scrolled * (lines - places));
+}
+
 function clock(at: string): string {
   const time = new Date(at);
   return `${time.toLocaleTimeString("en-GB")}.${String(time.getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** What there is, at once for a job that has ended, as it comes for one that runs. */
-function useLines(jobId: number, active: boolean): { lines: readonly Line[]; done: boolean; error: unknown } {
+/** The newest there are, at once; or (`live`) all of them from the first, as they come. */
+function useLines(jobId: number, live: boolean): { lines: readonly Line[]; done: boolean; error: unknown } {
   const [state, setState] = useState<{ lines: readonly Line[]; done: boolean; error: unknown }>({ lines: [], done: false, error: null });
-  const [live] = useState(active);
   useEffect(() => {
     const stop = new AbortController();
     if (!live) {
@@ -154,13 +176,17 @@ function useLines(jobId: number, active: boolean): { lines: readonly Line[]; don
         .catch((error: unknown) => !stop.signal.aborted && setState((before) => ({ ...before, done: true, error })));
       return () => stop.abort();
     }
-    // Lines are collected and shown ten times a second at most, into one list that grows: no copy for each line.
+    // Lines are collected and shown ten times a second at most, once a second while few come to many: no copy of the
+    // list for each line.
     const all: Line[] = [];
     let ended = false;
     let shown = -1;
+    let at = 0;
     const timer = setInterval(() => {
-      if (all.length === shown && !ended) return;
+      const few = all.length - shown < all.length / 20 && performance.now() - at < 1000;
+      if ((all.length === shown || few) && !ended) return;
       shown = all.length;
+      at = performance.now();
       setState({ lines: all.slice(), done: ended, error: null });
       if (ended) clearInterval(timer);
     }, 100);

@@ -2,7 +2,7 @@
 import { Anchor, Button, Group, Menu, Tabs, Text } from "@mantine/core";
 import { IconChevronDown, IconPlayerPause, IconPlayerPlay, IconPlayerStop } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense } from "react";
+import { lazy, Suspense, useEffect } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { data, pub } from "../../api/client";
 import { detail, heard, overview, type Detail, type Glance } from "../../api/queries";
@@ -16,6 +16,10 @@ import { May, useSession } from "../../session";
 import { Runs } from "./runs";
 
 const Streams = lazy(() => import("./streams"));
+const Mappings = lazy(() => import("./mappings"));
+const Quality = lazy(() => import("./quality"));
+const Quarantine = lazy(() => import("./quarantine"));
+const Changes = lazy(() => import("./changes"));
 const Schema = lazy(() => import("./schema"));
 const State = lazy(() => import("./state"));
 const SettingsTab = lazy(() => import("./settings"));
@@ -23,7 +27,11 @@ const SettingsTab = lazy(() => import("./settings"));
 const TABS = [
   ["overview", "Overview"],
   ["streams", "Streams"],
+  ["mappings", "Mappings"],
   ["schema", "Schema"],
+  ["changes", "Changes"],
+  ["quality", "Quality"],
+  ["quarantine", "Quarantine"],
   ["state", "State"],
   ["settings", "Settings"],
 ] as const;
@@ -33,6 +41,12 @@ export default function ConnectionPage() {
   const navigate = useNavigate();
   const found = useQuery(detail(id));
   const glance = useQuery(overview).data?.connections.find((each) => each.connectionId === id);
+  // Who follows a link lands in its workspace, with the rights that they have there.
+  const { workspaceId, places, enter } = useSession();
+  const its = found.data?.connection.workspaceId;
+  useEffect(() => {
+    if (its && its !== workspaceId && places.some((each) => each.workspaceId === its)) enter(its);
+  }, [its, workspaceId, places, enter]);
   if (!found.data) return found.error ? <Broken error={found.error} again={() => void found.refetch()} /> : <Loading />;
   const shown = found.data;
   return (
@@ -70,6 +84,18 @@ export default function ConnectionPage() {
           </Tabs.Panel>
           <Tabs.Panel value="streams">
             <Streams detail={shown} />
+          </Tabs.Panel>
+          <Tabs.Panel value="mappings">
+            <Mappings key={JSON.stringify(shown.options.mappings)} detail={shown} />
+          </Tabs.Panel>
+          <Tabs.Panel value="changes">
+            <Changes detail={shown} />
+          </Tabs.Panel>
+          <Tabs.Panel value="quality">
+            <Quality detail={shown} />
+          </Tabs.Panel>
+          <Tabs.Panel value="quarantine">
+            <Quarantine detail={shown} />
           </Tabs.Panel>
           <Tabs.Panel value="schema">
             <Schema detail={shown} />

@@ -107,7 +107,7 @@ interface Shared {
 function ChooseEnd({ role, chosen, choose }: { role: Role; chosen: string; choose: (id: string) => void }) {
   const { workspaceId } = useSession();
   const [query, setQuery] = useSearchParams();
-  const known = useQuery(ends(role));
+  const known = useQuery({ ...ends(role), select: (all) => all.filter((each) => each.workspaceId === workspaceId) });
   const kinds = useQuery(definitions(role, workspaceId));
   const definition = kinds.data?.find((each) => each.id === query.get("connector"));
   const pick = (connector: string | null) =>
