@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from syncline.core.errors import SynclineError
@@ -48,13 +49,11 @@ def run_here(
     try:
         ensure_steps_can_run(spec)
         with stop_on_signal(wanted=spec.follow and stop is None) as signalled:
+            stop = stop or signalled
             result = run_attempt(
-                spec,
-                tell,
-                lambda slots, emit: LocalExecutor(slots, emit, open_source),
-                stop or signalled,
-                open_source,
+                spec, tell, lambda slots, emit: LocalExecutor(slots, emit, open_source), stop, open_source
             )
+            result = replace(result, stopped=stop.is_set())
         result = after_sync(spec, result, tell)
     except SynclineError as error:  # of the steps, before anything was done
         result = AttemptResult(streams=(), seconds=0.0, error=error.at(connection=spec.connection))
