@@ -95,6 +95,7 @@ def shop(postgres_server: PostgresServer, postgres_db: str) -> str:
         "postgres-to-many.yaml",
         "csv-to-postgres.yaml",
         pytest.param("postgres-to-lake.yaml", marks=pytest.mark.slow),
+        pytest.param("fan-out.yaml", marks=pytest.mark.slow),
     ],
 )
 def test_examples_run(example: str, postgres_server: PostgresServer, shop: str, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def changes(
 
     settings = load_settings()
     found = {
-        item.name: accept_changes(item, settings, stream) if accept else look_for_changes(item, settings)
+        item.label: accept_changes(item, settings, stream) if accept else look_for_changes(item, settings)
         for item in load_project(file).only(connection)
     }
     if as_json:

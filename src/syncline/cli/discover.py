@@ -39,7 +39,8 @@ def discover(
     from syncline.service.project import load_project
     from syncline.settings import load_settings
 
-    chosen = load_project(file).only(connection)
+    # Destinations of one connection share its source.
+    chosen = list({item.name: item for item in load_project(file).only(connection)}.values())
     if after_mappings:
         mapped = {item.name: preview_mappings(item, load_settings(), rows=rows) for item in chosen}
         if as_json:

@@ -66,12 +66,21 @@ def _too_far(report: LagReport, max_seconds: float | None, max_bytes: int | None
 def forget(file: FileArgument, connection: ConnectionOption = None, as_json: JsonOption = False) -> None:
     """Remove from the source what was made there for a connection: slot, publication. The destination stays."""
     from syncline.cli.output import print_json
+    from syncline.core.errors import ErrorKind, SynclineError
     from syncline.service.lag import forget_source
     from syncline.service.project import load_project
     from syncline.settings import load_settings
 
     settings = load_settings()
-    done = {item.name: forget_source(item, settings) for item in load_project(file).only(connection)}
+    chosen = load_project(file).only(connection)
+    for item in chosen:
+        if set(item.siblings) - {other.destination_name for other in chosen if other.name == item.name}:
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                f"the other destinations of {item.name!r} read from the same slot as {item.destination_name!r}",
+                hint=f"take it out of the file's destinations, or leave the source for all: --connection {item.name}",
+            )
+    done = {item.name: forget_source(item, settings) for item in {each.name: each for each in chosen}.values()}
     if as_json:
         print_json(done)
         return

@@ -21,7 +21,7 @@ from syncline.engine.events import (
 )
 from syncline.engine.ports import EventSink
 
-__all__ = ["make_progress"]
+__all__ = ["make_progress", "plain_progress"]
 
 #: Key of the log's own line among the streams' bars.
 _LOG = "\0log"
@@ -37,6 +37,11 @@ def make_progress(connection: str, *, quiet: bool, debug: bool) -> Iterator[Even
             yield sink
     else:
         yield _Lines(connection, debug)
+
+
+def plain_progress(connection: str, *, quiet: bool, debug: bool) -> EventSink:
+    """Lines, also on a terminal: for runs beside each other."""
+    return (lambda event: None) if quiet else _Lines(connection, debug)
 
 
 def _finished_line(event: StreamFinished) -> str:

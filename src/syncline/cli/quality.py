@@ -32,7 +32,7 @@ def show(
     from syncline.settings import load_settings
 
     settings = load_settings()
-    _print({c.name: read_quality(c, settings, stream or None) for c in load_project(file).only(connection)}, as_json)
+    _print({c.label: read_quality(c, settings, stream or None) for c in load_project(file).only(connection)}, as_json)
 
 
 @app.command()
@@ -47,8 +47,8 @@ def replay(
 
     found = {}
     for item in load_project(file).only(connection):
-        with make_progress(item.name, quiet=as_json, debug=False) as emit:
-            found[item.name] = replay_held_back(item, load_settings(), stream or None, emit)
+        with make_progress(item.label, quiet=as_json, debug=False) as emit:
+            found[item.label] = replay_held_back(item, load_settings(), stream or None, emit)
     _end(found, as_json, "published")
 
 
@@ -68,11 +68,11 @@ def publish(
 
     chosen = load_project(file).only(connection)
     if not yes:
-        typer.confirm(f"Publish {', '.join(stream)} of {', '.join(c.name for c in chosen)} as it is?", abort=True)
+        typer.confirm(f"Publish {', '.join(stream)} of {', '.join(c.label for c in chosen)} as it is?", abort=True)
     found = {}
     for item in chosen:
-        with make_progress(item.name, quiet=as_json, debug=False) as emit:
-            found[item.name] = publish_held_back(item, load_settings(), stream, emit)
+        with make_progress(item.label, quiet=as_json, debug=False) as emit:
+            found[item.label] = publish_held_back(item, load_settings(), stream, emit)
     _end(found, as_json, "published")
 
 

@@ -39,7 +39,7 @@ def list_(
     from syncline.settings import load_settings
 
     settings = load_settings()
-    found = {c.name: list_quarantine(c, settings, stream or None) for c in load_project(file).only(connection)}
+    found = {c.label: list_quarantine(c, settings, stream or None) for c in load_project(file).only(connection)}
     if as_json:
         print_json({name: [s.to_json(rows=False) for s in streams] for name, streams in found.items()})
         return

@@ -30,7 +30,7 @@ def show(file: FileArgument, connection: ConnectionOption = None, as_json: JsonO
     from syncline.service.state import read_states
     from syncline.settings import load_settings
 
-    found = {item.name: read_states(item, load_settings()) for item in load_project(file).only(connection)}
+    found = {item.label: read_states(item, load_settings()) for item in load_project(file).only(connection)}
     _print(found, as_json)
 
 
@@ -50,8 +50,8 @@ def reset(
     chosen = load_project(file).only(connection)
     if not yes:
         what = ", ".join(stream) if stream else "all streams"
-        typer.confirm(f"Read {what} of {', '.join(c.name for c in chosen)} anew at the next sync?", abort=True)
-    _print({item.name: reset_state(item, load_settings(), stream or None) for item in chosen}, as_json)
+        typer.confirm(f"Read {what} of {', '.join(c.label for c in chosen)} anew at the next sync?", abort=True)
+    _print({item.label: reset_state(item, load_settings(), stream or None) for item in chosen}, as_json)
 
 
 @app.command("set")
@@ -85,7 +85,7 @@ def set_(
     chosen = load_project(file).only(connection)
     if len(chosen) != 1:
         raise SynclineError(ErrorKind.CONFIG, "the file has several connections", hint="name one with --connection")
-    _print({chosen[0].name: set_state(chosen[0], load_settings(), stream, parsed)}, as_json)
+    _print({chosen[0].label: set_state(chosen[0], load_settings(), stream, parsed)}, as_json)
 
 
 def _print(found: dict[str, list[StreamState]], as_json: bool) -> None:

@@ -30,8 +30,9 @@ def sync(
 ) -> None:
     """Run the connections of a file once: read what is new, commit it, say what was done. Or follow a log."""
     from syncline.cli.output import print_json
-    from syncline.cli.progress import make_progress
+    from syncline.cli.progress import make_progress, plain_progress
     from syncline.jobs.launcher import InProcessLauncher, Launcher, ProcessLauncher
+    from syncline.service.fan_out import sync_parts
     from syncline.service.project import load_project
     from syncline.service.sync import sync_connection
     from syncline.service.telling import listening
@@ -40,19 +41,34 @@ def sync(
     settings = load_settings()
     project = load_project(file)
     chosen = project.only(connection)
-    if follow and len(chosen) > 1:
+    groups = {item.name: [each for each in chosen if each.name == item.name] for item in chosen}
+    if follow and len(groups) > 1:
         raise typer.BadParameter("several connections cannot be followed by one command: choose one by --connection")
     # One connection runs in this process; several get a process each: what kills one leaves the others alone.
     launcher: Launcher = InProcessLauncher() if len(chosen) == 1 else ProcessLauncher()
-    outcomes = []
+    outcomes: list[SyncOutcome] = []
     with listening(settings, project.alerts, file, metrics_port=metrics_port) as listener:
-        for item in chosen:
-            with make_progress(item.name, quiet=as_json, debug=debug) as emit:
-                outcome = sync_connection(
-                    item, settings, launcher, emit, follow=follow, max_attempts=attempts, listener=listener
+        for parts in groups.values():
+            item = parts[0]
+            if item.destination_name is not None:
+                sinks = {part.label: plain_progress(part.label, quiet=as_json, debug=debug) for part in parts}
+                done = sync_parts(
+                    parts,
+                    settings,
+                    lambda part, sinks=sinks: sinks[part.label],  # type: ignore[misc]
+                    follow=follow,
+                    max_attempts=attempts,
+                    listener=listener,
                 )
-            outcomes.append(outcome)
-            if not as_json:
+            else:
+                with make_progress(item.name, quiet=as_json, debug=debug) as emit:
+                    done = [
+                        sync_connection(
+                            item, settings, launcher, emit, follow=follow, max_attempts=attempts, listener=listener
+                        )
+                    ]
+            outcomes += done
+            for outcome in [] if as_json else done:
                 _report(outcome)
     if as_json:
         documents = [

@@ -7,11 +7,16 @@ from typing import Protocol
 
 from syncline.engine.events import Event
 from syncline.engine.task import PartitionTask, TaskOutcome
+from syncline.sdk.connector import ConnectorContext
+from syncline.sdk.reference import ConnectorReference
+from syncline.sdk.source import Source
 
-__all__ = ["EventSink", "Executor"]
+__all__ = ["EventSink", "Executor", "SourceOpener"]
 
 #: Takes every event, from any thread, quickly and without raising.
 EventSink = Callable[[Event], None]
+#: As :func:`syncline.sdk.reference.open_source`; runs that share one reading get a source that shares.
+SourceOpener = Callable[[ConnectorReference, ConnectorContext], Source]
 
 
 class Executor(Protocol):

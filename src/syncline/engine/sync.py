@@ -25,7 +25,7 @@ from syncline.engine.evolution.review import SchemaReview
 from syncline.engine.feed_run import FeedRun
 from syncline.engine.log_run import LogRun
 from syncline.engine.log_stream import LogStream, has_log, log_position
-from syncline.engine.ports import EventSink, Executor
+from syncline.engine.ports import EventSink, Executor, SourceOpener
 from syncline.engine.preflight import look_first
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.stream_run import StreamRun
@@ -85,11 +85,13 @@ class StreamResult:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptResult:
-    """``error`` is the first failure (of the attempt itself, or of a stream)."""
+    """``error`` is the first failure (of the attempt itself, or of a stream). ``stopped``: it was asked to end while it
+    ran, so whatever became of it, no other attempt may follow."""
 
     streams: tuple[StreamResult, ...]
     seconds: float
     error: SynclineError | None = field(default=None)
+    stopped: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -100,6 +102,7 @@ class AttemptResult:
             "status": "succeeded" if self.succeeded else "failed",
             "seconds": round(self.seconds, 3),
             "error": self.error.to_json() if self.error else None,
+            "stopped": self.stopped,
             "streams": [s.to_json() for s in self.streams],
         }
 
@@ -109,6 +112,7 @@ class AttemptResult:
             streams=tuple(StreamResult.from_json(s) for s in data["streams"]),
             seconds=data["seconds"],
             error=SynclineError.from_json(data["error"]) if data["error"] else None,
+            stopped=data.get("stopped", False),
         )
 
 
@@ -117,11 +121,12 @@ def run_attempt(
     emit: EventSink,
     make_executor: Callable[[int, EventSink], Executor],
     stop: threading.Event | None = None,
+    open_source: SourceOpener = open_source,
 ) -> AttemptResult:
     """Run one attempt to its end. Never raises :class:`SynclineError`: the result holds it.
 
     ``stop`` ends an attempt that follows a log, after the flush that is under way; copies that are not whole go on in
-    the next attempt."""
+    the next attempt. ``open_source`` is how the source is come by."""
     began = time.monotonic()
     stop = stop or threading.Event()
     context = ConnectorContext(connection=spec.connection, work_dir=Path(spec.work_dir), concurrency=spec.concurrency)

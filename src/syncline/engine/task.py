@@ -106,7 +106,10 @@ def raw_route(
 
 
 def run_partition(
-    data: Mapping[str, Any], report: Callable[[int, int], None], cancelled: threading.Event | None = None
+    data: Mapping[str, Any],
+    report: Callable[[int, int], None],
+    cancelled: threading.Event | None = None,
+    open_source: Callable[[ConnectorReference, ConnectorContext], Source] = open_source,
 ) -> TaskOutcome:
     """Run one task given as JSON. ``report(rows, bytes)`` is called after each batch. Never raises.
 
@@ -119,7 +122,7 @@ def run_partition(
     staged: Staged | None = None
     failure: SynclineError | None = None
     try:
-        staged = _run(task, counts)
+        staged = _run(task, counts, open_source)
         laid_down = staged.rows + staged.quarantined
         if laid_down != counts.rows:
             raise SynclineError(
@@ -181,7 +184,9 @@ class _Counts:
             failpoint("read.middle")
 
 
-def _run(task: PartitionTask, counts: _Counts) -> Staged:
+def _run(
+    task: PartitionTask, counts: _Counts, open_source: Callable[[ConnectorReference, ConnectorContext], Source]
+) -> Staged:
     context = ConnectorContext(
         connection=task.target.connection, work_dir=Path(task.work_dir), concurrency=task.concurrency
     )

@@ -43,5 +43,5 @@ def check_connection(connection: Connection, settings: Settings) -> CheckReport:
                 source = tuple(ends.source.check(selection))
                 destination = tuple(ends.destination.check([ends.target(s) for s in selection]))
     except SynclineError as error:
-        return CheckReport(connection=connection.name, source=source, destination=destination, error=error)
-    return CheckReport(connection=connection.name, source=source, destination=destination)
+        return CheckReport(connection=connection.label, source=source, destination=destination, error=error)
+    return CheckReport(connection=connection.label, source=source, destination=destination)

@@ -37,15 +37,15 @@ class RunReport:
 
 def of_last_run(connection: Connection, settings: Settings) -> RunReport:
     """The connection's newest run on this machine, from its journals. Raises ``config`` when there is none."""
-    folder = settings.runs(connection.name)
+    folder = settings.runs(connection.folder_name)
     runs = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.exists() else []
     if not runs:
         raise SynclineError(
             ErrorKind.CONFIG,
-            f"connection {connection.name!r} was never run on this machine",
+            f"connection {connection.label!r} was never run on this machine",
             hint="run `syncline sync` first; for a job of a server give its number",
         )
-    return _report(connection.name, runs[-1])
+    return _report(connection.label, runs[-1])
 
 
 def _report(connection: str, run: Path) -> RunReport:

@@ -57,7 +57,7 @@ def read_lag(connection: Connection, settings: Settings) -> LagReport:
     if behind is not None and ledger.at is not None:
         seconds = 0.0 if behind == 0 else max(0.0, time.time() - ledger.at)
     return LagReport(
-        connection=connection.name,
+        connection=connection.label,
         seconds=seconds,
         bytes=behind,
         position=ledger.lsn,

@@ -13,8 +13,9 @@ from syncline.engine.hold import EXPIRY_SECONDS, Hold, HoldRequest
 from syncline.jobs.launcher import InProcessLauncher
 from syncline.sdk.connector import connector
 from syncline.sdk.reference import validated
+from syncline.service.fan_out import sync_parts
 from syncline.service.project import Connection
-from syncline.service.sync import sync_connection
+from syncline.service.sync import SyncOutcome, sync_connection
 from syncline.settings import Settings
 from syncline.verify.moment import FixedMoment, fixed_moment
 
@@ -30,12 +31,10 @@ def common_moment(connection: Connection, settings: Settings) -> Iterator[FixedM
     When nobody syncs the connection, it is synced up to there; else the running sync is asked to go there and to wait
     (its log is received meanwhile). Raises what the sync raises; ``conflict`` when a running one does not answer."""
     source = validated(connector("source", connection.source.type), connection.source, "source")
-    work_dir = settings.scratch(connection.name)
+    work_dir = settings.scratch(connection.folder_name)
     try:
         with fixed_moment(source, work_dir) as moment:
-            outcome = sync_connection(
-                connection, settings, InProcessLauncher(), lambda event: None, until=moment.lsn, max_attempts=1
-            )
+            outcome = _synced(connection, settings, moment.lsn)
             if outcome.result.error is not None:
                 raise outcome.result.error
             yield moment
@@ -48,6 +47,13 @@ def common_moment(connection: Connection, settings: Settings) -> Iterator[FixedM
         with fixed_moment(source, work_dir) as moment:
             _wait(hold, HoldRequest(id=name, until=moment.lsn))
             yield moment
+
+
+def _synced(connection: Connection, settings: Settings, until: int) -> SyncOutcome:
+    if connection.destination_name is not None:
+        (outcome,) = sync_parts([connection], settings, lambda part: lambda event: None, until=until, max_attempts=1)
+        return outcome
+    return sync_connection(connection, settings, InProcessLauncher(), lambda event: None, until=until, max_attempts=1)
 
 
 @contextmanager

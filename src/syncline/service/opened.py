@@ -20,7 +20,7 @@ from syncline.sdk.source import Source
 from syncline.service.project import Connection
 from syncline.settings import Settings
 
-__all__ = ["Opened", "opened"]
+__all__ = ["Opened", "opened", "source_context"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,15 @@ class Opened:
         )
 
 
+def source_context(connection: Connection, settings: Settings) -> ConnectorContext:
+    """The source's: destinations of one connection share it, with what lies here of its log."""
+    return ConnectorContext(
+        connection=connection.name,
+        work_dir=settings.scratch(connection.name),
+        concurrency=connection.sync.concurrency,
+    )
+
+
 @contextmanager
 def opened(connection: Connection, settings: Settings) -> Iterator[Opened]:
     """Open source and destination of a connection; both are closed at the end."""
@@ -62,7 +71,7 @@ def opened(connection: Connection, settings: Settings) -> Iterator[Opened]:
         sync_date=started.date(),
         started_at=started,
         attempt=1,
-        work_dir=str(settings.scratch(connection.name)),
+        work_dir=str(settings.scratch(connection.folder_name)),
         concurrency=connection.sync.concurrency,
         metadata=connection.sync.metadata_columns,
         deletes=connection.sync.deletes,
@@ -70,7 +79,7 @@ def opened(connection: Connection, settings: Settings) -> Iterator[Opened]:
     )
     context = ConnectorContext(connection=connection.name, work_dir=Path(spec.work_dir), concurrency=spec.concurrency)
     with (
-        closing(open_source(connection.source, context)) as source,
+        closing(open_source(connection.source, source_context(connection, settings))) as source,
         closing(open_destination(connection.destination, context)) as destination,
     ):
         yield Opened(source=source, destination=destination, spec=spec)

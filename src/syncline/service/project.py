@@ -125,6 +125,40 @@ class ConnectionBlock(SyncBlock):
     destination: str = Field(description="name under destinations")
 
 
+class FannedBlock(SyncBlock):
+    """One connection of the file: to one destination, or to several from one reading of the source."""
+
+    source: str = Field(description="name under sources")
+    destination: str | None = Field(default=None, description="name under destinations")
+    destinations: tuple[str, ...] | None = Field(
+        default=None, description="names under destinations: the source is read once for all of them"
+    )
+    when_behind: Literal["leave", "wait"] = Field(
+        default="leave",
+        description="what becomes of a destination that alone holds a full spool: leave it behind, to be copied anew, "
+        "or let all wait for it",
+    )
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> FannedBlock:
+        if (self.destination is None) == (self.destinations is None):
+            raise ValueError("give destination, or destinations with a list of names")
+        if self.destinations is not None and len(set(self.destinations)) != len(self.destinations):
+            raise ValueError("destinations names one twice")
+        if self.destinations is not None and not self.destinations:
+            raise ValueError("destinations names nothing")
+        if self.destinations is None and "when_behind" in self.model_fields_set:
+            raise ValueError("when_behind is for connections with several destinations")
+        return self
+
+    def to(self, destination: str) -> ConnectionBlock:
+        """The block of one destination."""
+        own = {name: getattr(self, name) for name in ConnectionBlock.model_fields if name in self.model_fields_set}
+        return ConnectionBlock.model_construct(
+            _fields_set={*own, "source", "destination"}, **{**own, "destination": destination}
+        )
+
+
 class EncryptionBlock(_Model):
     """Server-side encryption of files at the destination."""
 
@@ -151,7 +185,7 @@ class ProjectFile(_Model):
     alerts: AlertsBlock | None = Field(default=None, description="who is told when something needs a person")
     sources: dict[str, ConnectorBlock] = Field(default_factory=dict)
     destinations: dict[str, ConnectorBlock] = Field(default_factory=dict)
-    connections: dict[str, ConnectionBlock] = Field(default_factory=dict)
+    connections: dict[str, FannedBlock] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_form(self) -> ProjectFile:
@@ -166,7 +200,9 @@ class ProjectFile(_Model):
 
 
 class Connection(BaseModel):
-    """One connection ready to run."""
+    """One connection ready to run; of one with several destinations, the part of one of them: ``destination_name`` is
+    its name then, and ``siblings`` are the names of all. ``name`` is what the source and the ledger know it by, which
+    the parts share."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -174,6 +210,19 @@ class Connection(BaseModel):
     source: ConnectorReference
     destination: ConnectorReference
     sync: SyncBlock
+    destination_name: str | None = None
+    siblings: tuple[str, ...] = ()
+    when_behind: Literal["leave", "wait"] = "leave"
+
+    @property
+    def label(self) -> str:
+        """What people call it: ``name``, or ``name/destination``."""
+        return self.name if self.destination_name is None else f"{self.name}/{self.destination_name}"
+
+    @property
+    def folder_name(self) -> str:
+        """Whose local files are not those of the other destinations."""
+        return self.name if self.destination_name is None else f"{self.name} to {self.destination_name}"
 
     def choices(self) -> tuple[StreamChoice, ...] | None:
         if self.sync.streams is None:
@@ -202,7 +251,7 @@ class Connection(BaseModel):
 
 
 class Project(BaseModel):
-    """All connections of a file, by name, in file order."""
+    """All connections of a file, by label, in file order."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -211,16 +260,17 @@ class Project(BaseModel):
     alerts: AlertsBlock | None = None
 
     def only(self, name: str | None) -> list[Connection]:
-        """The named connection, or all of them; ``config`` error for an unknown name."""
-        if name is None:
-            return [_without_server(each) for each in self.connections.values()]
-        if name in self.connections:
-            return [_without_server(self.connections[name])]
-        near = nearest(name, list(self.connections))
+        """The named connection (``name/destination``: one destination of it), or all of them; ``config`` error for an
+        unknown name."""
+        found = [each for each in self.connections.values() if name in (None, each.name, each.label)]
+        if found:
+            return [_without_server(each) for each in found]
+        known = list(dict.fromkeys([*(each.name for each in self.connections.values()), *self.connections]))
+        near = nearest(str(name), known)
         raise SynclineError(
             ErrorKind.CONFIG,
             f"{self.path.name} has no connection {name!r}",
-            hint=f"did you mean {near!r}?" if near else f"it has: {', '.join(self.connections)}",
+            hint=f"did you mean {near!r}?" if near else f"it has: {', '.join(known)}",
         )
 
 
@@ -292,7 +342,7 @@ def _keys_at(place: tuple[Any, ...]) -> list[str]:
         "destination": ConnectorBlock,
         "sources": ConnectorBlock,
         "destinations": ConnectorBlock,
-        "connections": ConnectionBlock,
+        "connections": FannedBlock,
         "sync": SyncBlock,
         "streams": StreamBlock,
         "security": SecurityBlock,
@@ -315,21 +365,48 @@ def _connections(file: ProjectFile, path: Path) -> dict[str, Connection]:
         return {name: _connection(name, file.source, file.destination, sync, file.security, path.parent)}
     found: dict[str, Connection] = {}
     for name, block in file.connections.items():
-        for role, wanted, known in (
-            ("source", block.source, file.sources),
-            ("destination", block.destination, file.destinations),
-        ):
-            if wanted not in known:
-                near = nearest(wanted, list(known))
+        _ensure_known(name, "source", block.source, file.sources)
+        for destination in block.destinations or (str(block.destination),):
+            _ensure_known(name, "destination", destination, file.destinations)
+            made = _connection(
+                name,
+                file.sources[block.source],
+                file.destinations[destination],
+                block.to(destination),
+                file.security,
+                path.parent,
+            )
+            if block.destinations is not None:
+                parts = {"destination_name": destination, "siblings": block.destinations}
+                made = made.model_copy(update={**parts, "when_behind": block.when_behind})
+                _ensure_another_place(made, [each for each in found.values() if each.name == name])
+            if made.label in found:
                 raise SynclineError(
-                    ErrorKind.CONFIG,
-                    f"connection {name!r} names {role} {wanted!r}, which is not under {role}s",
-                    hint=f"did you mean {near!r}?" if near else f"{role}s has: {', '.join(known) or 'nothing'}",
+                    ErrorKind.CONFIG, f"two connections are called {made.label!r}", hint="give one of them another name"
                 )
-        found[name] = _connection(
-            name, file.sources[block.source], file.destinations[block.destination], block, file.security, path.parent
-        )
+            found[made.label] = made
     return found
+
+
+def _ensure_known(name: str, role: str, wanted: str, known: Mapping[str, Any]) -> None:
+    if wanted not in known:
+        near = nearest(wanted, list(known))
+        raise SynclineError(
+            ErrorKind.CONFIG,
+            f"connection {name!r} names {role} {wanted!r}, which is not under {role}s",
+            hint=f"did you mean {near!r}?" if near else f"{role}s has: {', '.join(known) or 'nothing'}",
+        )
+
+
+def _ensure_another_place(made: Connection, others: Sequence[Connection]) -> None:
+    for other in others:
+        if other.destination == made.destination:
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                f"connection {made.name!r}: destinations {other.destination_name!r} and {made.destination_name!r} are "
+                "one place",
+                hint="name it once, or give each a place of its own (schema, path, database)",
+            )
 
 
 def _connection(

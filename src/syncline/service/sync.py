@@ -52,20 +52,21 @@ def sync_connection(
     follow: bool = False,
     until: int | None = None,
     max_attempts: int = MAX_ATTEMPTS,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], bool | None] = time.sleep,
     listener: Listener | None = None,
 ) -> SyncOutcome:
     """Run one job: attempts until success, or an error that trying again cannot mend. With ``follow`` it applies the
     changes of the source's log until told to stop; ``until`` is the LSN at which it ends otherwise (None: now).
-    ``listener`` hears what ``emit`` hears, and how attempts end.
+    ``listener`` hears what ``emit`` hears, and how attempts end. ``sleep`` waits before another attempt; true: the run
+    was told to end meanwhile.
 
     Raises ``conflict`` when another process of this machine is syncing the connection. Other errors are in the
     result."""
     sync_id = new_sync_id()
     started = now()
-    folder = settings.runs(connection.name) / sync_id
+    folder = settings.runs(connection.folder_name) / sync_id
     with connection_lease(settings.leases, lease_key(connection)):
-        _prune(settings, connection.name)
+        _prune(settings, connection.folder_name)
         finished: dict[StreamName, StreamResult] = {}
         attempt = 0
         while True:
@@ -80,7 +81,7 @@ def sync_connection(
                 sync_date=started.date(),
                 started_at=now(),
                 attempt=attempt,
-                work_dir=str(settings.scratch(connection.name)),
+                work_dir=str(settings.scratch(connection.folder_name)),
                 concurrency=connection.sync.concurrency,
                 metadata=connection.sync.metadata_columns,
                 completed=() if follow else tuple(finished),
@@ -90,7 +91,7 @@ def sync_connection(
                 until=until,
                 transforms=tuple(connection.sync.transforms),
             )
-            run = Run(connection=connection.name, sync_id=sync_id, attempt=attempt, started_at=started, follows=follow)
+            run = Run(connection=connection.label, sync_id=sync_id, attempt=attempt, started_at=started, follows=follow)
             result = _launch(launcher, spec, folder, _heard_by(listener, run, emit))
             finished.update({s.stream: s for s in result.streams if s.status == "succeeded"})
             # Who follows a log waits for either end as long as it takes.
@@ -98,16 +99,19 @@ def sync_connection(
             delay = retry_delay(errors_of(result), attempt, policy)
             if follow and any(e.kind is ErrorKind.CONFLICT for e in errors_of(result)):
                 delay = None  # a newer run follows: to try again would take the log back from it
+            if result.stopped:
+                delay = None  # who asked it to end did not ask for another attempt
             if listener is not None:
                 listener.ended(run, _end_of(result, finished.values(), started, final=delay is None))
             if delay is None:
                 break
             emit(Log(level="WARN", message=f"attempt {attempt} failed ({result.error}); trying again in {delay:.1f} s"))
-            sleep(delay)
+            if sleep(delay):
+                break
     streams = tuple(finished.get(s.stream, s) for s in result.streams)
     result = AttemptResult(streams=streams, seconds=(now() - started).total_seconds(), error=result.error)
     return SyncOutcome(
-        connection=connection.name, sync_id=sync_id, attempts=attempt, result=result, journal=str(folder)
+        connection=connection.label, sync_id=sync_id, attempts=attempt, result=result, journal=str(folder)
     )
 
 

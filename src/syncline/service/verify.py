@@ -65,10 +65,10 @@ def verify_connection(
                 report = _verify_one(connection, ends, selected, progress, moment if selected in logged else None)
             except SynclineError as error:
                 yield StreamVerdict(
-                    connection=connection.name, stream=str(selected.name), error=error.at(stream=str(selected.name))
+                    connection=connection.label, stream=str(selected.name), error=error.at(stream=str(selected.name))
                 )
             else:
-                yield StreamVerdict(connection=connection.name, stream=str(selected.name), report=report)
+                yield StreamVerdict(connection=connection.label, stream=str(selected.name), report=report)
 
 
 def _verify_one(

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from syncline.engine.events import Event, Progress
+from syncline.engine.ports import SourceOpener
 from syncline.engine.task import PartitionTask, TaskOutcome, run_partition
+from syncline.sdk.reference import open_source
 
 __all__ = ["LocalExecutor"]
 
@@ -20,9 +22,9 @@ __all__ = ["LocalExecutor"]
 class LocalExecutor:
     """Runs up to ``slots`` tasks at once. ``emit`` gets a Progress event for each batch."""
 
-    def __init__(self, slots: int, emit: Callable[[Event], None]) -> None:
+    def __init__(self, slots: int, emit: Callable[[Event], None], open_source: SourceOpener = open_source) -> None:
         self.slots = slots
-        self._emit = emit
+        self._emit, self._open_source = emit, open_source
         self._pool = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="partition")
         self._done: queue.SimpleQueue[TaskOutcome] = queue.SimpleQueue()
         self._running = 0
@@ -52,4 +54,4 @@ class LocalExecutor:
             self._emit(Progress(stream=stream, partition=partition, rows=rows, bytes=size))
 
         # The JSON form, as on another machine: what does not survive it would work here and fail there.
-        self._done.put(run_partition(task.to_json(), report, self._stop))
+        self._done.put(run_partition(task.to_json(), report, self._stop, self._open_source))

@@ -33,6 +33,12 @@ def document_of(project: Project) -> Document:
     does not keep."""
     found: Document = {"sources": {}, "destinations": {}, "connections": {}}
     for name, connection in project.connections.items():
+        if connection.destination_name is not None:
+            raise invalid(
+                f"connections.{connection.name}.destinations",
+                "names several destinations, which `syncline sync` reads for at once and a server does not yet",
+                hint="keep it in a file for `syncline sync --follow`, or declare a connection for each destination",
+            )
         block = connection.sync.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
         block.pop("source", None)
         block.pop("destination", None)

@@ -66,8 +66,8 @@ class Station:
         self._context = context
         self.names = log_names(context.connection, capture)
         self._folder = spool_folder(capture, context, self.names)
-        several = tuple(members) != (ALONE,)
-        self._needs = Needs(members, needs_file(self._folder) if several else None)
+        self._members = tuple(members)
+        self._needs = Needs(members, needs_file(self._folder) if self._members != (ALONE,) else None)
         self._leave_behind = leave_behind
         self._questions = PlanningSession(maker)  # under the lock below
         self._asking = threading.Lock()
@@ -113,9 +113,8 @@ class Station:
         """Make what is missing at the source and give ``member`` its place: ``lowest`` is the least position of its
         streams (None: all are copied first), ``identity`` what its ledger says of the log it was in. Raises
         ``conflict`` when what it needs is not there any more. :meth:`receive` must follow."""
-        why = self._needs.why_left(member)
-        if lowest is not None and why is not None:
-            raise broken_log(why)
+        if lowest is not None:
+            self.ensure_place(member)
         slot = self._ready_slot(session, slot)
         if self.spool is None:
             try:
@@ -125,9 +124,8 @@ class Station:
                 raise
         assert self.spool is not None
         if lowest is not None and lowest < self.spool.begin:
-            raise broken_log(
-                f"the spool begins at {lsn_to_text(self.spool.begin)}, and destination {member} is at "
-                f"{lsn_to_text(lowest)}"
+            raise self._lost(
+                member, f"the spool begins at {lsn_to_text(self.spool.begin)}, and it is at {lsn_to_text(lowest)}"
             )
         # One that copies first needs the log from its plan on, which is made later than this.
         self._needs.take_place(member, self.spool.begin if lowest is None else lowest)
@@ -170,7 +168,7 @@ class Station:
     def ensure_place(self, member: str) -> None:
         """``conflict`` when it was left behind."""
         if (why := self._needs.why_left(member)) is not None:
-            raise broken_log(why)
+            raise self._lost(member, why)
 
     def held_from(self, member: str) -> int | None:
         """The LSN from which the log is kept for it; None without a place."""
@@ -241,13 +239,23 @@ class Station:
 
     def _leave(self, late: Sequence[str], reason: str) -> None:
         for member in late:
-            why = f"destination {member} was left behind: {reason}, and others were ahead of it"
-            _log.warning("%s", why)
+            why = f"{reason}, and others were ahead of it, so it was left behind"
+            _log.warning("destination %s: %s", member, why)
             self._needs.leave(member, why)
         floor = self._needs.floor
         if late and floor is not None and self.spool is not None and self.receiver is not None:
             self.receiver.confirm(floor)
             self.spool.keep(floor)
+
+    def _lost(self, member: str, why: str) -> SynclineError:
+        plan = f"syncline state reset FILE --connection {self._context.connection}/{member}, then sync"
+        return SynclineError(
+            ErrorKind.CONFLICT,
+            f"destination {member} has lost its place in the log: {why}",
+            hint=f"copy it anew while the others go on: {plan}",
+            where={"connector": "postgres"},
+            final=True,
+        )
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -300,10 +308,20 @@ class Station:
         held = Held(empty=spool.empty, begin=spool.begin, end=spool.end, identity=spool.identity)
         known = self._owner() == self._claim(held.identity)
         others = {other: lsn for other, lsn in self._needs.all().items() if other != member}
+        unknown = [m for m in self._members if m != member and m not in others and not self._needs.why_left(m)]
+        if unknown:
+            # Whoever has not been here yet may have a place in the log all the same (it was its connection's only
+            # destination, or the file was lost): what there is stays for it until it says so.
+            usable = known and not held.empty and (switch is None or held.end <= switch)
+            earliest = held.begin if usable and held.end >= slot.confirmed else slot.confirmed
+            others |= dict.fromkeys(unknown, earliest)
         start, afresh = self._receive_from(slot, held, others, lowest, known=known, switch=switch)
         if afresh:
             spool.reset(start)
             self._write_owner(json.dumps(self._claim(spool.identity)))
+        for each in unknown:
+            if each in others:
+                self._needs.take_place(each, spool.begin)
 
     def _receive_from(
         self,

@@ -1,0 +1,1 @@
+"""One reading of a source for the runs of several destinations."""

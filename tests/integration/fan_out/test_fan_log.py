@@ -1,0 +1,144 @@
+"""One reception of a log for several destinations: each with its own copy, place and failure."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+import pytest
+from tests.integration.command import postgres, succeed, syncline
+from tests.integration.fan_out.shop import Shop
+
+from syncline.testing.postgres_server import PostgresServer
+
+THREE = ("replica", "warehouse", "lake")
+
+
+@pytest.mark.slow
+def test_three_destinations_follow_what_is_read_once(shop: Shop) -> None:
+    shop.fill(1, 3000)
+    file = shop.write(*THREE, mode="incremental")
+    succeed("sync", file)
+    assert _rows_read(shop) == 3000, "the copy was read more than once"
+    assert _slots(shop) == 1
+    for name in THREE:
+        assert shop.rows_at(name) == shop.rows(), name
+
+    shop.session.execute("UPDATE orders SET note = 'new' WHERE id % 3 = 0")  # leaves big out: it is unchanged TOAST
+    shop.session.execute("DELETE FROM orders WHERE id % 5 = 0")
+    shop.fill(5001, 5100)
+    done = succeed("sync", file, "--json")
+    assert [(each["connection"], each["streams"][0]["rows_read"]) for each in done.json] == [
+        (f"shop/{name}", 1000 + 600 + 100) for name in THREE
+    ]
+    for name in THREE:
+        assert shop.rows_at(name) == shop.rows(), name
+
+
+@pytest.mark.slow
+def test_one_that_is_away_fails_alone_and_goes_on_later(shop: Shop, postgres_server: PostgresServer) -> None:
+    with psycopg.connect(shop.server.dsn("postgres"), autocommit=True) as session:
+        session.execute(f"CREATE DATABASE {shop.database}_away".encode())
+    away = postgres(postgres_server, f"{shop.database}_away", schema="replica")
+    shop.also["away"] = away
+    shop.fill(1, 500)
+    file = shop.write("warehouse", "away", mode="incremental")
+    succeed("sync", file)
+    _rename(shop, "away", "gone")
+    shop.session.execute("UPDATE orders SET note = 'while away'")
+    done = syncline("sync", file, "--json", "--attempts", "1")
+    assert done.code != 0
+    assert [each["status"] for each in done.json] == ["succeeded", "failed"]
+    assert shop.rows_at("warehouse") == shop.rows()
+
+    # The others' runs go by; what the one that is away needs stays.
+    shop.session.execute("DELETE FROM orders WHERE id > 400")
+    assert syncline("sync", file, "--attempts", "1").code != 0
+    _rename(shop, "gone", "away")
+    done = succeed("sync", file, "--json")
+    assert [each["streams"][0]["rows_read"] for each in done.json] == [0, 600], "its place in the log was lost"
+    with psycopg.connect(shop.server.dsn(f"{shop.database}_away")) as there:
+        assert there.execute("SELECT id, note, big, amount FROM replica.orders ORDER BY id").fetchall() == shop.rows()
+
+
+@pytest.mark.slow
+def test_a_new_destination_copies_and_joins(shop: Shop) -> None:
+    shop.fill(1, 500)
+    file = shop.write("warehouse", mode="incremental")
+    succeed("sync", file)
+    shop.fill(501, 600)
+    file = shop.write("warehouse", "replica", mode="incremental")
+    done = succeed("sync", file, "--json")
+    assert [each["streams"][0]["rows_read"] for each in done.json] == [100, 600]
+    shop.session.execute("UPDATE orders SET note = 'both'")
+    done = succeed("sync", file, "--json")
+    assert [each["streams"][0]["rows_read"] for each in done.json] == [600, 600]
+    for name in ("warehouse", "replica"):
+        assert shop.rows_at(name) == shop.rows(), name
+
+
+@pytest.mark.slow
+def test_one_destination_becomes_several_and_back_without_a_new_copy(shop: Shop) -> None:
+    shop.fill(1, 100)
+    file = shop.write("warehouse", mode="incremental")
+    text = file.read_text().replace("destinations:\n    - warehouse\n", "destination: warehouse\n")
+    assert "destination: warehouse" in text
+    file.write_text(text)
+    succeed("sync", file)
+    shop.fill(101, 110)
+    done = succeed("sync", shop.write("warehouse", "replica", mode="incremental"), "--json")
+    assert [each["streams"][0]["rows_read"] for each in done.json] == [10, 110]
+    file.write_text(text)
+    shop.fill(111, 115)
+    assert succeed("sync", file, "--json").json["streams"][0]["rows_read"] == 5
+    assert shop.rows_at("warehouse") == shop.rows()
+
+
+@pytest.mark.slow
+def test_each_command_speaks_of_each_destination(shop: Shop) -> None:
+    shop.fill(1, 50)
+    file = shop.write("warehouse", "replica", mode="incremental")
+    assert [each["connection"] for each in succeed("check", file, "--json").json] == ["shop/warehouse", "shop/replica"]
+    succeed("sync", file)
+    assert [(v["connection"], v["equal"]) for v in succeed("verify", file, "--json").json] == [
+        ("shop/warehouse", True),
+        ("shop/replica", True),
+    ]
+    assert set(succeed("state", "show", file, "--json").json) == {"shop/warehouse", "shop/replica"}
+    assert [each["connection"] for each in succeed("lag", file, "--json").json] == ["shop/warehouse", "shop/replica"]
+    # One is copied anew, the other is not.
+    succeed("state", "reset", file, "--yes", "--connection", "shop/replica")
+    done = succeed("sync", file, "--json")
+    assert [each["streams"][0]["rows_read"] for each in done.json] == [0, 50]
+    refused = syncline("forget", file, "--connection", "shop/replica")
+    assert refused.code == 3
+    assert "read from the same slot" in refused.text
+    assert succeed("forget", file, "--json").json["shop"]
+    assert _slots(shop) == 0
+
+
+def _slots(shop: Shop) -> int:
+    row = shop.session.execute(
+        "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _rows_read(shop: Shop) -> int:
+    """Rows that all sessions so far have read of the table. What they counted comes when they end."""
+    seen = -1
+    while True:
+        row = shop.session.execute(
+            "SELECT seq_tup_read + COALESCE(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'orders'"
+        ).fetchone()
+        assert row is not None
+        if row[0] == seen > 0:
+            return seen
+        seen = int(row[0])
+        time.sleep(0.2)
+
+
+def _rename(shop: Shop, before: str, after: str) -> None:
+    with psycopg.connect(shop.server.dsn("postgres"), autocommit=True) as session:
+        session.execute(f"ALTER DATABASE {shop.database}_{before} RENAME TO {shop.database}_{after}".encode())
