@@ -23,6 +23,7 @@ import pytest
 from deltalake import DeltaTable
 from psycopg import sql
 from pyiceberg.catalog import load_catalog
+from tests.clients.lakes import read_by_duckdb
 from tests.integration.command import postgres, project, succeed
 
 from syncline.connectors.postgres.types import BUILTIN
@@ -473,9 +474,7 @@ def test_delta(case: Case, tmp_path: Path, mode: str) -> None:
     table = pa.table(DeltaTable(lake / "matrix").to_pyarrow_table())
     for name in [n for n, kind in case.columns.items() if kind == "time without time zone"]:
         assert pa.types.is_string(table.schema.field(name).type)
-        times = pa.array([t and time.fromisoformat(t) for t in table[name].to_pylist()], pa.time64("us"))
-        table = table.set_column(table.schema.get_field_index(name), name, times)
-    rows = _plain(table)
+    rows = _plain(_with_times(table, case))
     assert_rows(case, "Parquet", {int(row["id"]): row for row in rows}, len(rows))
     assert_quarantine(case, "Parquet", _set_aside(lake))
 
@@ -491,6 +490,27 @@ def test_iceberg(case: Case, tmp_path: Path, mode: str) -> None:
     catalog.close()
     assert_rows(case, "Parquet", {int(row["id"]): row for row in rows}, len(rows))
     assert_quarantine(case, "Parquet", _set_aside(lake))
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_duckdb_reads_the_same_from_delta_and_iceberg(case: Case, tmp_path: Path, kind: str) -> None:
+    """A reader that shares no code with the libraries that wrote or read above."""
+    case = case.without("text") if kind == "delta" else case
+    lake = tmp_path / "lake"
+    destination = {"type": kind, "config": {"path": str(lake)}}
+    run(case, tmp_path, destination, "full_refresh_overwrite", len(case.aside("Parquet")))
+    rows = _plain(_with_times(read_by_duckdb(kind, lake, "matrix", tmp_path), case))
+    assert_rows(case, "Parquet", {int(row["id"]): row for row in rows}, len(rows))
+
+
+def _with_times(table: pa.Table, case: Case) -> pa.Table:
+    """Times of day as such, where they are text."""
+    for name in [n for n, kind in case.columns.items() if kind == "time without time zone"]:
+        if pa.types.is_string(table.schema.field(name).type):
+            times = pa.array([t and time.fromisoformat(t) for t in table[name].to_pylist()], pa.time64("us"))
+            table = table.set_column(table.schema.get_field_index(name), name, times)
+    return table
 
 
 def _set_aside(lake: Path) -> list[tuple[str, str, dict[str, str | None]]]:
