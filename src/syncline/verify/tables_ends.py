@@ -171,7 +171,7 @@ def _end(
 def _place(config: TablesConfig, work_dir: Path) -> Place:
     if config.path is not None:
         return Folder(config.path / config.s3_bucket_path if config.s3_bucket_path else config.path)
-    return Bucket(config.s3().open_bucket().client, config.s3_bucket_name or "", config.s3_bucket_path, work_dir)
+    return Bucket(config.open_bucket().client, config.s3_bucket_name or "", config.s3_bucket_path, work_dir)
 
 
 def _address(config: TablesConfig, folder: str) -> str:
@@ -195,7 +195,7 @@ def _part(text: str) -> str:
 
 def _s3_options(config: TablesConfig) -> dict[str, str]:
     """For delta-rs, from the same credentials that our own client found."""
-    client = config.s3().open_bucket().client
+    client = config.open_bucket().client
     options = {"AWS_REGION": str(client.meta.region_name), "AWS_ENDPOINT_URL": str(client.meta.endpoint_url)}
     if options["AWS_ENDPOINT_URL"].startswith("http://"):
         options["AWS_ALLOW_HTTP"] = "true"

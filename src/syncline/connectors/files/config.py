@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
 from syncline.sdk.config import ConnectorConfig
-from syncline.sdk.files.config import EncryptionConfig, S3ConnectionConfig
+from syncline.sdk.files.config import EncryptionConfig, Prefix, S3ConnectionConfig
 from syncline.sdk.files.local import LocalStore
 from syncline.sdk.files.store import ObjectStore
+from syncline.sdk.quantities import Size
 
 __all__ = [
     "ARCHIVES",
@@ -30,20 +31,6 @@ Compression = Literal["SNAPPY", "ZSTD", "GZIP", "UNCOMPRESSED"]
 
 _FORMATS = {"PARQUET": "Parquet", "CSV": "CSV", "JSONL": "JSONL", "JSON": "JSONL", "NDJSON": "JSONL"}
 _COMPRESSIONS = {"NONE": "UNCOMPRESSED", "NO COMPRESSION": "UNCOMPRESSED", "GZ": "GZIP", "ZSTANDARD": "ZSTD"}
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-def _size(value: Any) -> Any:
-    """``"256 MB"`` as a number of bytes; anything but text is left to the model."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
-    if found is None or found[2].lower() not in _UNITS:
-        raise ValueError(f"{value!r} is not a size; write for example '256 MB' or a number of bytes")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
-
-
-Size = Annotated[int, BeforeValidator(_size)]
 
 
 class FormatConfig(ConnectorConfig):
@@ -252,7 +239,7 @@ class LifecycleRule(ConnectorConfig):
 class S3DestinationConfig(FilesDestinationConfig, S3ConnectionConfig):
     """A bucket of S3, or of a service that speaks its protocol with conditional writes (``If-None-Match``)."""
 
-    s3_bucket_path: str = Field(
+    s3_bucket_path: Prefix = Field(
         default="",
         validation_alias=AliasChoices("s3_bucket_path", "path_prefix"),
         description="Prefix of all keys, for example bronze/erp/.",
@@ -263,14 +250,6 @@ class S3DestinationConfig(FilesDestinationConfig, S3ConnectionConfig):
     lifecycle: tuple[LifecycleRule, ...] = Field(
         default=(), description="Lifecycle rules to keep at the bucket; rules that others made are left alone."
     )
-
-    @field_validator("s3_bucket_path")
-    @classmethod
-    def _normal(cls, value: str) -> str:
-        value = re.sub("/+", "/", value.strip("/"))
-        if ".." in value.split("/"):
-            raise ValueError("must not contain ..")
-        return f"{value}/" if value else ""
 
     @model_validator(mode="after")
     def _spare_manifests(self) -> S3DestinationConfig:

@@ -1,17 +1,29 @@
-"""Settings of a connection to S3, shared by the source and the destination of files, and how to open the store."""
+"""Settings of a connection to S3, shared by all that keep files there, and how to open the store."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import re
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, field_validator, model_validator
 
 from syncline.sdk.config import ConnectorConfig
 
 if TYPE_CHECKING:
     from syncline.sdk.files.s3 import S3Store
 
-__all__ = ["EncryptionConfig", "S3ConnectionConfig"]
+__all__ = ["EncryptionConfig", "Prefix", "S3AccessConfig", "S3ConnectionConfig"]
+
+
+def _normal_prefix(value: str) -> str:
+    value = re.sub("/+", "/", value.strip("/"))
+    if ".." in value.split("/"):
+        raise ValueError("must not contain ..")
+    return f"{value}/" if value else ""
+
+
+#: The beginning of keys: no slash before it, one after it.
+Prefix = Annotated[str, AfterValidator(_normal_prefix)]
 
 
 class EncryptionConfig(ConnectorConfig):
@@ -37,12 +49,15 @@ class EncryptionConfig(ConnectorConfig):
         return self
 
 
-class S3ConnectionConfig(ConnectorConfig):
-    """Where the bucket is and who we are. What is left out comes from the usual AWS environment: variables, profile,
-    container or instance role."""
+class S3AccessConfig(ConnectorConfig):
+    """Where a bucket is, where there is one, and who we are. What is left out comes from the usual AWS environment:
+    variables, profile, container or instance role."""
 
-    s3_bucket_name: str = Field(
-        min_length=3, validation_alias=AliasChoices("s3_bucket_name", "bucket"), description="Name of the bucket."
+    s3_bucket_name: str | None = Field(
+        default=None,
+        min_length=3,
+        validation_alias=AliasChoices("s3_bucket_name", "bucket"),
+        description="Name of the bucket.",
     )
     s3_bucket_region: str | None = Field(
         default=None,
@@ -81,7 +96,9 @@ class S3ConnectionConfig(ConnectorConfig):
 
     @field_validator("s3_bucket_name")
     @classmethod
-    def _bare_name(cls, value: str) -> str:
+    def _bare_name(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         value = value.removeprefix("s3://").removeprefix("s3a://").rstrip("/")
         if "/" in value:
             raise ValueError("give the bucket's name alone, and the rest as path_prefix")
@@ -100,7 +117,7 @@ class S3ConnectionConfig(ConnectorConfig):
         return value or None
 
     @model_validator(mode="after")
-    def _whole_key(self) -> S3ConnectionConfig:
+    def _whole_key(self) -> S3AccessConfig:
         if bool(self.access_key_id) != bool(self.secret_access_key):
             given, lacking = ("access_key_id", "secret_access_key")
             if self.secret_access_key:
@@ -113,6 +130,7 @@ class S3ConnectionConfig(ConnectorConfig):
         from syncline.sdk.files.s3 import S3Store
         from syncline.sdk.files.s3_client import S3Access
 
+        assert self.s3_bucket_name is not None
         return S3Store(
             S3Access(
                 bucket=self.s3_bucket_name,
@@ -127,6 +145,14 @@ class S3ConnectionConfig(ConnectorConfig):
             prefix,
             encryption=None if encryption is None else (encryption.type, encryption.key_arn),
         )
+
+
+class S3ConnectionConfig(S3AccessConfig):
+    """A bucket that must be there."""
+
+    s3_bucket_name: str = Field(
+        min_length=3, validation_alias=AliasChoices("s3_bucket_name", "bucket"), description="Name of the bucket."
+    )
 
 
 def _plain(secret: SecretStr | None) -> str | None:
