@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$each; break; fi; done)
 
-NATIVE := $(wildcard src/syncline/connectors/*/*/_*.c src/syncline/connectors/*/*/_*.h src/syncline/sdk/mapping/_*.c)
+NATIVE := $(wildcard src/syncline/connectors/*/*/_*.c src/syncline/connectors/*/*/_*.h src/syncline/sdk/*/_*.c)
 PYTEST := $(BIN)/python -m pytest
 # Two workers, each with servers of its own; a file's tests stay together, so that they share what they set up.
 PARALLEL := -n 2 --dist loadfile
@@ -56,7 +56,7 @@ ui-types: setup ## Write the types of the page from the server's OpenAPI documen
 ui-test: ui ## Run the page's component tests
 	cd ui && node node_modules/vitest/vitest.mjs run
 
-demo: setup ## Run the main job on an embedded Postgres: replicate, change, replicate again, verify
+demo: setup ## Run the main job on an embedded Postgres, verify it; at a terminal, then the page until Ctrl-C
 	@$(BIN)/syncline demo
 
 test: setup ## Run the tests (minutes)

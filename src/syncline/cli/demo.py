@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,6 +84,13 @@ BEGIN
 END $$
 """
 
+#: What the application does while the page is looked at: the log that is followed has something to tell.
+_ALIVE = """
+UPDATE orders SET quantity = quantity + 1, updated_at = now() WHERE order_id BETWEEN {beat} * 7 AND {beat} * 7 + 20;
+INSERT INTO orders (order_id, cid, product_id, quantity, amount, ordered_at)
+SELECT coalesce(max(order_id), 0) + 1, 'NAS00000003', 'P3', 1, 4.5, now() FROM orders
+"""
+
 _PROJECT = """\
 # The demo's project: one database, read in two ways, and three destinations. The password comes from the environment.
 sources:
@@ -136,24 +145,35 @@ connections:
     destination: lake
     mode: incremental_append
     cursor_field: updated_at
+    schedule: every 5 minutes
   erp-to-warehouse:
     source: erp
     destination: warehouse
     mode: incremental_deduped_history
     cursor_field: updated_at
+    schedule: every 2 minutes
   erp-live:
     source: erp_log
     destination: replica
     mode: incremental_deduped_history
+    schedule: continuous
 """
 
 
 def demo(
     folder: Annotated[Path, typer.Option("--dir", help="Where to leave lake and warehouse.")] = Path("demo-data"),
     serve: Annotated[
-        bool, typer.Option("--serve", help="Then serve the web page with these connections, until Ctrl-C.")
-    ] = False,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web page.")] = 8000,
+        bool | None,
+        typer.Option(
+            "--serve/--no-serve",
+            help="Then serve the web page with these connections, until Ctrl-C (default: when a terminal is attended).",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port of the web page (default: 8000, or a free one)."),
+    ] = None,
 ) -> None:
     """Replicate a small ERP from an embedded Postgres into a Parquet lake and DuckDB, change it, go on, verify; then
     follow its log into another Postgres."""
@@ -200,13 +220,14 @@ def demo(
         _run(["verify", str(project), *lake], environment)
         _run(["verify", str(project), *warehouse], environment)
         _live(server, project, environment)
-        if serve:
+        if _is_attended() if serve is None else serve:
             from syncline.cli.demo_page import serve_page
             from syncline.cli.extras import need_server_extra
 
             need_server_extra()
             _say(f"The replication took {time.monotonic() - began:.0f} s. The same connections in the web page")
-            serve_page(project, environment, port, lambda arguments: _run(arguments, environment))
+            with _application(server):
+                serve_page(project, environment, port, lambda arguments: _run(arguments, environment))
     _say(f"Done in {time.monotonic() - began:.0f} s. Look at {folder}/lake and {folder}/warehouse.duckdb. With yours:")
     print("  1. syncline init my.yaml                  writes a project file: fill in your database")
     print("  2. syncline check my.yaml                 says what is missing, in your server's own terms")
@@ -241,6 +262,35 @@ def _live(server: PostgresServer, project: Path, environment: dict[str, str]) ->
         code = follower.wait(timeout=60)
     if code != 0:
         raise typer.Exit(code)
+
+
+def _is_attended() -> bool:
+    """Whether somebody sits there who can look at a page and end it; a build server's terminal has nobody."""
+    import os
+
+    return sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")
+
+
+@contextmanager
+def _application(server: PostgresServer) -> Iterator[None]:
+    """Something that writes to the source, twice a second, as long as this lasts."""
+    import threading
+
+    stop = threading.Event()
+
+    def work() -> None:
+        beat = 0
+        while not stop.wait(0.5):
+            beat = (beat + 1) % 10_000
+            server.execute(_ALIVE.format(beat=beat), dbname="erp")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _say(text: str) -> None:

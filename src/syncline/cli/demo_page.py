@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -16,9 +17,15 @@ __all__ = ["serve_page"]
 _START_SECONDS = 90.0
 
 
-def serve_page(project: Path, environment: Mapping[str, str], port: int, run: Callable[[list[str]], None]) -> None:
-    """Start a server on ``port``, make it what ``project`` says by ``run`` (a command of ours), leave it there until
-    it is interrupted."""
+_PORT = 8000
+
+
+def serve_page(
+    project: Path, environment: Mapping[str, str], port: int | None, run: Callable[[list[str]], None]
+) -> None:
+    """Start a server on ``port`` (None: 8000 where nobody has it), make it what ``project`` says by ``run`` (a command
+    of ours), leave it there until it is interrupted."""
+    port = port or _free_port()
     base = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "syncline", "server", "--host", "127.0.0.1", "--port", str(port)]
     print(f"$ syncline server --port {port} &", flush=True)
@@ -35,6 +42,16 @@ def serve_page(project: Path, environment: Mapping[str, str], port: int, run: Ca
     finally:
         running.terminate()
         running.wait(timeout=120)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", _PORT))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait_for(base: str, running: subprocess.Popen[bytes], log: Path) -> None:
