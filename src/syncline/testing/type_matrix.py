@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from syncline.connectors.bigquery.types import column_type as bigquery_type
+from syncline.connectors.bigquery.types import type_note as bigquery_note
 from syncline.connectors.delta.types import storage_type as delta_storage
 from syncline.connectors.delta.types import type_name as delta_name
 from syncline.connectors.delta.types import type_note as delta_note
@@ -61,8 +63,8 @@ def matrix_page() -> str:
         "(`text`), and `xml` where the server has no libxml (`text`). A type of an extension or a user that does not",
         "exist at the destination becomes `text`, and `check` says so. A domain travels as its base type.",
         "",
-        "| Postgres source | carrier | Parquet | CSV, JSON lines | DuckDB | Delta Lake | Iceberg | remark |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| Postgres source | carrier | Parquet | CSV, JSON lines | DuckDB | Delta Lake | Iceberg | BigQuery | remark |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, field in source_fields():
         parquet = arrow_type_to_text(file_type(field.type, "Parquet"))
@@ -71,10 +73,11 @@ def matrix_page() -> str:
         notes += [f"{f}: {note}" for f in _FORMATS if (note := type_note(field.type, f))]
         notes += [f"Delta: {note}" if "Delta" not in note else note for note in [delta_note(field.type)] if note]
         notes += [note for note in [iceberg_note(field.type)] if note and "Iceberg" in note]
+        notes += [note if "BigQuery" in note else f"BigQuery: {note}" for note in [bigquery_note(field)] if note]
         remark = "; ".join(dict.fromkeys(n for n in notes if n)).replace("|", "\\|")
         lake = iceberg_name(iceberg_storage(field.type))
         carrier, text, duck = arrow_type_to_text(field.type), " / ".join(sorted(texts)), duckdb_type(field)
-        cells = [name, carrier, parquet, text, duck, _delta_type(field.type), lake, remark]
+        cells = [name, carrier, parquet, text, duck, _delta_type(field.type), lake, bigquery_type(field), remark]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -8,6 +8,7 @@ from datetime import UTC
 
 from google.cloud import bigquery as bq
 
+from syncline.connectors.bigquery.changes import BigqueryChangeSession
 from syncline.connectors.bigquery.config import BigqueryDestinationConfig
 from syncline.connectors.bigquery.destination_check import check
 from syncline.connectors.bigquery.ledger import Ledger, ledger_tables_are_there, make_ledger_tables
@@ -189,6 +190,10 @@ class BigqueryDestination:
 
     def forget_quarantined(self, connection: str, stream: StreamName, ids: Sequence[str]) -> int:
         return self._ledger(connection, stream).forget_quarantined(ids)
+
+    def change_session(self, connection: str) -> BigqueryChangeSession:
+        """A session that applies changes of a log."""
+        return BigqueryChangeSession(self._config, self._warehouse, connection, self._folder)
 
     def close(self) -> None:
         self._warehouse.close()

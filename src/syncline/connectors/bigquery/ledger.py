@@ -120,7 +120,7 @@ class Ledger:
                     continue
                 return row
             token = row.entry.token
-            answer = self._warehouse.query(
+            answer = self._warehouse.change(
                 f"""
                 UPDATE {self.table}
                 SET token = @next, updated_at = CURRENT_TIMESTAMP()
@@ -241,7 +241,7 @@ class Ledger:
 
     def claim(self, table: str, *, made: bool) -> None:
         """Note that this stream writes ``table``, and whether it made it."""
-        self._warehouse.query(
+        self._warehouse.change(
             f"UPDATE {self.table} SET table_name = @table, table_made = @made WHERE {_MINE}",
             {**self._key, "table": table, "made": made},
             what="claim",
@@ -297,7 +297,7 @@ class Ledger:
         """Remove rows by their ids; returns how many there were."""
         if not ids:
             return 0
-        return self._warehouse.query(
+        return self._warehouse.change(
             f"DELETE FROM {self.quarantine} WHERE {_MINE} AND id IN UNNEST(@ids)",
             {**self._key, "ids": list(ids)},
             what="quarantine",

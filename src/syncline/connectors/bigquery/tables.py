@@ -22,7 +22,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import StreamSchema
 from syncline.core.stream import StreamName, WriteMode
 
-__all__ = ["ORDER", "ColumnPlan", "StreamPlace", "Tables", "place_of"]
+__all__ = ["ORDER", "ColumnPlan", "StreamPlace", "Tables", "column_types", "place_of"]
 
 #: In a hidden generation that is deduped at the swap: which of two rows was written later.
 ORDER = OURS + "order"
@@ -135,7 +135,7 @@ class Tables:
             if existing.table_type != "TABLE" or replaced:
                 raise self.in_the_way(existing)
         plan = self.columns(existing)
-        self._refuse_unfit(plan)
+        self.refuse_unfit(plan)
         self._refuse_keys(plan)
         return plan
 
@@ -227,7 +227,8 @@ class Tables:
                 where=self._where,
             )
 
-    def _refuse_unfit(self, plan: ColumnPlan) -> None:
+    def refuse_unfit(self, plan: ColumnPlan) -> None:
+        """Raise ``schema`` for a column whose type cannot take the source's values."""
         for name, (there, new) in plan.unfit.items():
             raise SynclineError(
                 ErrorKind.SCHEMA,
@@ -285,6 +286,11 @@ class Tables:
         ours = {n.lower() for n in names.values()}
         kept = {f.name: _type_of(f) for key, f in here.items() if key not in ours}
         return ColumnPlan(names=names, types=types, add=tuple(add), widen=tuple(widen), kept=kept, unfit=unfit)
+
+
+def column_types(existing: bq.Table) -> dict[str, str]:
+    """Types of a table's columns by their names in small letters."""
+    return {f.name.lower(): _type_of(f) for f in existing.schema}
 
 
 def _type_of(found: bq.SchemaField) -> str:

@@ -87,6 +87,7 @@ class Warehouse:
         self._local = threading.local()
         self._clients: list[bq.Client] = []
         self._lock = threading.Lock()
+        self._changing = threading.Lock()
         self.statements: list[Statement] = []
 
     @property
@@ -107,15 +108,20 @@ class Warehouse:
 
     def commit(self, script: Script, *, what: str, stream: str = "") -> None:
         """Run a script as one transaction, again when another one was in its way."""
-        for count in range(_TRIES):
-            try:
-                self.query(script.transaction, script.values, what=what, stream=stream)
-            except SynclineError as error:
-                if error.kind is not ErrorKind.TRANSIENT or count == _TRIES - 1:
-                    raise
-                time.sleep(0.2 * 2**count)
-            else:
-                return
+        self.change(script.transaction, script.values, what=what, stream=stream)
+
+    def change(self, sql: str, values: Mapping[str, Any], *, what: str, stream: str = "") -> Answer:
+        """Run what changes the ledger. Two such cannot go on at once in BigQuery, so those of this process wait for
+        each other, and one that another process was in the way of is done again: it had no effect."""
+        with self._changing:
+            for count in range(_TRIES):
+                try:
+                    return self.query(sql, values, what=what, stream=stream)
+                except SynclineError as error:
+                    if error.kind is not ErrorKind.TRANSIENT or count == _TRIES - 1:
+                        raise
+                    time.sleep(0.2 * 2**count)
+        raise AssertionError("not reached")
 
     def query_once(self, sql: str, base: str, *, what: str, stream: str = "") -> None:
         """Run a statement that nobody may run twice, whoever asks: ``base`` begins its job's id."""
