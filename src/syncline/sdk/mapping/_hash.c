@@ -5,7 +5,7 @@
  * in Python, for installations without a compiler.
  *
  *     sl_hash_state   one block compressed from the initial state: the inner and outer beginnings of a keyed hash
- *     sl_hash_column  64 characters a value; those of NULLs stay zero
+ *     sl_hash_column  64 characters a value; those of NULLs are zero
  *
  * FIPS 180-4 and FIPS 198-1. Uses the processor's SHA instructions where it has them.
  */
@@ -205,7 +205,7 @@ static void write_digits(const uint32_t state[8], const uint16_t pairs[256], uin
 }
 
 /* `offsets` are of 4 or 8 bytes (`wide`), from the first value on; `valid` is a bitmap from `valid_offset` on, or NULL.
- * `inner` and `outer` are those of sl_hash_state for a keyed hash, NULL without a key. `out` was zeroed by the caller. */
+ * `inner` and `outer` are those of sl_hash_state for a keyed hash, NULL without a key. */
 EXPORT void sl_hash_column(const uint8_t *bytes, const void *offsets, int32_t wide, const uint8_t *valid,
                            int64_t valid_offset, int64_t rows, const uint32_t *inner, const uint32_t *outer,
                            int32_t plain, uint8_t *out) {
@@ -224,7 +224,10 @@ EXPORT void sl_hash_column(const uint8_t *bytes, const void *offsets, int32_t wi
     for (int64_t row = 0; row < rows; row++) {
         if (valid) {
             int64_t bit = valid_offset + row;
-            if (!(valid[bit >> 3] >> (bit & 7) & 1)) continue;
+            if (!(valid[bit >> 3] >> (bit & 7) & 1)) {
+                memset(out + 64 * row, 0, 64);
+                continue;
+            }
         }
         int64_t start = wide ? ((const int64_t *)offsets)[row] : ((const int32_t *)offsets)[row];
         int64_t stop = wide ? ((const int64_t *)offsets)[row + 1] : ((const int32_t *)offsets)[row + 1];
@@ -277,7 +280,7 @@ EXPORT void sl_hash_column(const uint8_t *bytes, const void *offsets, int32_t wi
 }
 
 /* So that a library compiled from another version of this file is not used. */
-EXPORT int32_t sl_hash_layout(void) { return 1; }
+EXPORT int32_t sl_hash_layout(void) { return 2; }
 
 /* ---- a module without contents ----------------------------------------------------------------------------------- */
 

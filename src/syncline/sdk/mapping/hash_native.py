@@ -19,7 +19,7 @@ __all__ = ["NativeHash", "native_hash"]
 
 _I32, _I64, _POINTER = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
 #: sl_hash_layout() of the source that this file speaks to.
-_LAYOUT = 1
+_LAYOUT = 2
 _DIGITS = 64
 
 
@@ -45,7 +45,8 @@ class NativeHash:
         rows = len(column)
         valid, offsets, data = column.buffers()
         wide = pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
-        out = np.zeros(rows * _DIGITS, dtype=np.uint8)
+        # From Arrow's pool, which keeps its pages: new ones would cost a fault each.
+        out = pa.allocate_buffer(rows * _DIGITS)
         if rows:
             self._library.sl_hash_column(
                 data.address if data is not None else None,
@@ -57,11 +58,11 @@ class NativeHash:
                 self._inner,
                 self._outer,
                 self._plain,
-                out.ctypes.data,
+                out.address,
             )
-        places = pa.py_buffer(np.arange(rows + 1, dtype=np.int32) * np.int32(_DIGITS))
+        places = pa.py_buffer(np.arange(0, (rows + 1) * _DIGITS, _DIGITS, dtype=np.int32))
         mask = column.is_valid().buffers()[1] if column.null_count else None
-        return pa.Array.from_buffers(pa.string(), rows, [mask, places, pa.py_buffer(out)], column.null_count)
+        return pa.Array.from_buffers(pa.string(), rows, [mask, places, out], column.null_count)
 
 
 def native_hash(key: bytes | None) -> NativeHash | None:
