@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
-SOURCES = ("src/syncline/connectors/postgres/*/_*.c", "src/syncline/sdk/mapping/_*.c")
+SOURCES = ("src/syncline/connectors/postgres/*/_*.c", "src/syncline/sdk/*/_*.c")
 
 # Only the sources that are there: the list is a fact of the folder, not of this file. `optional`: without a compiler
 # the installation goes on with the Python twins and warns "building extension ... failed".

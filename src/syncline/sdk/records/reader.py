@@ -1,7 +1,8 @@
 """Records' bytes to Arrow, under the schema of the catalog: no Python object per value on the usual path.
 
-Scalars are parsed by Arrow's own JSON reader under an explicit schema, so that a column's type never depends on what a
-batch happens to hold. Nested values are cut out as JSON text. A batch in which one value contradicts its declared type
+A compiled reader takes what is plain (``_parse.c``). Where there is none, and for the rest, scalars are parsed by
+Arrow's own JSON reader under an explicit schema, so that a column's type never depends on what a batch happens to hold;
+nested values are cut out as JSON text. A batch in which one value contradicts its declared type
 is read again, value by value: what can be turned into the type without loss is (``"12"``, ``12.0`` -> 12; a number ->
 its text), anything else makes its row a misfit, which destinations set aside with every value of it.
 """
@@ -23,6 +24,7 @@ from syncline.core.batch import Batch, Misfit
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
 from syncline.sdk.records.json_schema import WHOLE
+from syncline.sdk.records.parse_native import native_records
 from syncline.sdk.records.values import Contradiction, value_of
 
 __all__ = ["RecordReader"]
@@ -53,6 +55,7 @@ class RecordReader:
         )
         self._cut = _cutter(self._nested)
         self._cut_all = _cutter(schema.fields)
+        self._native = native_records(schema.fields)
 
     def batch(self, records: Sequence[Any]) -> Batch:
         """The records (buffers, each one JSON object) as a batch of the stream's schema. Raises ``data`` for what is no
@@ -67,6 +70,9 @@ class RecordReader:
         return Batch(data=pa.RecordBatch.from_arrays(columns, schema=self._arrow))
 
     def _columns(self, records: Sequence[Any]) -> list[pa.Array]:
+        if self._native is not None and (read := self._native(records)) is not None:
+            both = zip(read, self._fields, strict=True)
+            return [_as_time(column, f.type) if pa.types.is_temporal(f.type) else column for column, f in both]
         found: dict[str, pa.Array] = {}
         if self._flat:
             text = b"\n".join(records)
