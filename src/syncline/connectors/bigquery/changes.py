@@ -21,6 +21,7 @@ from google.cloud import bigquery as bq
 from syncline.connectors.bigquery.changes_merge import Append, Clear, Fill, Merge, Step, without_base
 from syncline.connectors.bigquery.changes_rows import Frame, appended, frame_fields, joined, judged, reduced
 from syncline.connectors.bigquery.config import BigqueryDestinationConfig
+from syncline.connectors.bigquery.costs import Costs
 from syncline.connectors.bigquery.ledger import Ledger
 from syncline.connectors.bigquery.names import TableName, column_names, normal, quote
 from syncline.connectors.bigquery.ranges import KeyRanges
@@ -48,8 +49,8 @@ _MOST_TABLES = 98
 
 @dataclass(kw_only=True)
 class _Open:
-    """What a flush has of one stream. ``steps`` are staged; ``batches`` come after them. When ``staged`` is set, the
-    last steps are a staged form of ``batches``, made to ask the table."""
+    """What a flush has of one stream. ``steps`` are staged; ``batches`` come after them. The last ``staged`` steps are
+    a staged form of ``batches``, made to ask the table; ``stale`` when more batches came since."""
 
     target: StreamTarget
     types: dict[str, str]
@@ -57,6 +58,7 @@ class _Open:
     batches: list[ChangeBatch] = field(default_factory=list)
     bytes: int = 0
     staged: int = 0
+    stale: bool = False
     renamed: list[tuple[str, str]] = field(default_factory=list)
     altered: bool = False
     rows: StageTable | None = None
@@ -67,8 +69,11 @@ class _Open:
 class BigqueryChangeSession:
     """A :class:`~syncline.sdk.change_log.ChangeSession` on one dataset."""
 
-    def __init__(self, config: BigqueryDestinationConfig, warehouse: Warehouse, connection: str, folder: Path) -> None:
+    def __init__(
+        self, config: BigqueryDestinationConfig, warehouse: Warehouse, connection: str, folder: Path, costs: Costs
+    ) -> None:
         self._config, self._warehouse, self._connection, self._folder = config, warehouse, connection, folder
+        self._costs = costs
         self._known: dict[StreamName, tuple[StreamTarget, dict[str, str]]] = {}
         self._tokens: dict[StreamName, int] = {}
         self._forget()
@@ -93,6 +98,7 @@ class BigqueryChangeSession:
             self._close(stream)
         stream.batches.append(good)
         stream.bytes += good.bytes
+        stream.stale = True
         missing = self._without_base(stream) if good.unchanged else None
         return Applied(rows=batch.rows, quarantined=len(aside), missing=missing)
 
@@ -105,6 +111,7 @@ class BigqueryChangeSession:
             raise
         self._drop_stages()
         self._forget()
+        self._costs.keep(at_end=False)
 
     def _commit(self, commits: Sequence[StreamCommit]) -> None:
         changed = [s for s in self._open.values() if s.changed or s.altered]
@@ -236,7 +243,7 @@ class BigqueryChangeSession:
                 names = self._names(stream.target)
                 stream.steps.append(Append(target=stream.target, names=names, stage=stream.rows.name))
             stream.rows = None
-        if stream.batches and not stream.staged:
+        if stream.batches and stream.stale:
             self._stage_batches(stream)
         stream.batches, stream.bytes, stream.staged = [], 0, 0
 
@@ -252,7 +259,7 @@ class BigqueryChangeSession:
                 lost.append(part.lost)
             if part.frame is not None:
                 stream.steps.append(self._merging(stream.target, part.frame))
-        stream.staged = len(stream.steps) - before
+        stream.staged, stream.stale = len(stream.steps) - before, False
         return lost
 
     def _merging(self, target: StreamTarget, frame: Frame) -> Merge:

@@ -10,6 +10,7 @@ from google.cloud import bigquery as bq
 
 from syncline.connectors.bigquery.changes import BigqueryChangeSession
 from syncline.connectors.bigquery.config import BigqueryDestinationConfig
+from syncline.connectors.bigquery.costs import Costs
 from syncline.connectors.bigquery.destination_check import check
 from syncline.connectors.bigquery.ledger import Ledger, ledger_tables_are_there, make_ledger_tables
 from syncline.connectors.bigquery.loading import append_stage, deduped, merge_stages
@@ -38,7 +39,8 @@ class BigqueryDestination:
         self._connection = context.connection
         self._folder = context.work_dir / "bigquery"
         self._warehouse = Warehouse(config, context.connection)
-        self._ledger_is_there = False
+        self._costs = Costs(self._warehouse, context.connection, self._folder)
+        self._ledger_is_there = self._written = False
         self.traits = DestinationTraits(
             modes=frozenset(SyncMode), refusals={}, atomic_scope="connection", linger_seconds=config.merge_interval
         )
@@ -113,6 +115,7 @@ class BigqueryDestination:
         if pending is not None:
             failpoint("publish.inside")
             finish(self._warehouse, ledger, pending, token, stream)
+        self._written = True
         # What is committed is in the tables: only now may its stage go.
         for one in staged:
             for name in (one.payload["rows"], one.payload["aside"]):
@@ -193,9 +196,12 @@ class BigqueryDestination:
 
     def change_session(self, connection: str) -> BigqueryChangeSession:
         """A session that applies changes of a log."""
-        return BigqueryChangeSession(self._config, self._warehouse, connection, self._folder)
+        self._written = True
+        return BigqueryChangeSession(self._config, self._warehouse, connection, self._folder, self._costs)
 
     def close(self) -> None:
+        if self._written:
+            self._costs.keep(at_end=True)
         self._warehouse.close()
 
     def _has_ledger(self) -> bool:

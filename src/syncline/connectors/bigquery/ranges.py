@@ -17,7 +17,7 @@ from syncline.core.schema import Field
 __all__ = ["KeyRanges", "Ranges", "joined", "within"]
 
 #: A predicate has so many ranges at most; more would not leave out more of a table in blocks.
-_MOST = 24
+_MOST = 100
 #: Longer texts are cut before they are compared.
 _LONGEST = 200
 

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,11 @@ _SCOPES = ("https://www.googleapis.com/auth/bigquery", "https://www.googleapis.c
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """One job that ran: what it was for, its id, and the bytes that BigQuery says it processed and billed."""
+    """One job that ran: when it ended, for which stream (empty: for all) and what, its id, and the bytes that BigQuery
+    says it processed and billed."""
 
+    at: datetime
+    stream: str
     what: str
     job: str
     bytes_processed: int
@@ -104,7 +108,7 @@ class Warehouse:
         name = f"syncline_{uuid.uuid4().hex}"
         with our_errors(stream=stream or None):
             job = self._found(name, lambda: self._begin(sql, values or {}, name, what))
-            return self._answer(job, what)
+            return self._answer(job, what, stream)
 
     def commit(self, script: Script, *, what: str, stream: str = "") -> None:
         """Run a script as one transaction, again when another one was in its way."""
@@ -131,7 +135,7 @@ class Warehouse:
         """Run a statement under this very job id. None when there has been such a job; it has ended then."""
         with our_errors(stream=stream or None):
             try:
-                return self._answer(self._begin(sql, values, name, what), what)
+                return self._answer(self._begin(sql, values, name, what), what, stream)
             except api.Conflict:
                 job = self.client.get_job(name, location=self.location, retry=_RETRY)
                 with contextlib.suppress(api.GoogleAPICallError):
@@ -149,10 +153,10 @@ class Warehouse:
             sql, job_config=config, job_id=name, location=self.location, retry=_RETRY, job_retry=None
         )
 
-    def _answer(self, job: Any, what: str) -> Answer:
+    def _answer(self, job: Any, what: str, stream: str) -> Answer:
         found = job.result(retry=_RETRY, **({"job_retry": None} if isinstance(job, bq.QueryJob) else {}))
         rows = [tuple(row.values()) for row in found] if isinstance(job, bq.QueryJob) else []
-        self._remember(job, what)
+        self._remember(job, what, stream)
         return Answer(rows=rows, affected=int(getattr(job, "num_dml_affected_rows", 0) or 0))
 
     def _found(self, name: str, begin: Callable[[], Any]) -> Any:
@@ -174,7 +178,7 @@ class Warehouse:
                 except api.Conflict:
                     job, ours = self.client.get_job(name, location=self.location, retry=_RETRY), False
                 try:
-                    self._answer(job, what)
+                    self._answer(job, what, stream)
                 except api.GoogleAPICallError as error:
                     count += 1
                     if not ours:
@@ -186,12 +190,25 @@ class Warehouse:
                 else:
                     return
 
-    def _remember(self, job: Any, what: str) -> None:
+    def _remember(self, job: Any, what: str, stream: str) -> None:
         processed, billed = (int(getattr(job, f"total_bytes_{w}", 0) or 0) for w in ("processed", "billed"))
         with self._lock:
             self.statements.append(
-                Statement(what=what, job=str(job.job_id), bytes_processed=processed, bytes_billed=billed)
+                Statement(
+                    at=datetime.now(UTC),
+                    stream=stream,
+                    what=what,
+                    job=str(job.job_id),
+                    bytes_processed=processed,
+                    bytes_billed=billed,
+                )
             )
+
+    def taken_statements(self) -> list[Statement]:
+        """The statements since the last time; they are forgotten here."""
+        with self._lock:
+            taken, self.statements = self.statements, []
+            return taken
 
     # -- files and tables --------------------------------------------------------------------------------------------
 

@@ -187,6 +187,7 @@ def test_misfits_go_aside_in_their_own_text() -> None:
     assert aside[0].record == {"x": "NaN"}
 
 
+@pytest.mark.slow
 def test_a_row_beyond_the_limit_goes_aside() -> None:
     big = pa.array(["small", "x" * (LARGEST_ROW + 1)], pa.large_string())
     kept, aside = held(Field(name="x", type=pa.large_string()), array=big)
@@ -225,7 +226,7 @@ def test_ranges_hold_every_key(keys: list[int], batches: int) -> None:
         gathered.add(pa.array(keys[start::batches], pa.int64()))
     ranges = gathered.ranges
     assert ranges is not None
-    assert len(ranges) <= 24
+    assert len(ranges) <= 100
     assert all(any(low <= k <= high for low, high in ranges) for k in keys)
 
 
@@ -251,8 +252,8 @@ def test_ranges_of_texts_days_and_the_unknown() -> None:
     assert unknown.ranges is None
     assert within("t", "f", "FLOAT64", None) == ""
     assert joined([[[1, 2]], None]) is None
-    many = joined([[[i * 10, i * 10 + 1]] for i in range(100)])
+    many = joined([[[i * 10, i * 10 + 1]] for i in range(300)])
     assert many is not None
-    assert len(many) <= 24
-    assert (many[0][0], max(high for _, high in many)) == (0, 991)
+    assert len(many) <= 100
+    assert (many[0][0], max(high for _, high in many)) == (0, 2991)
     assert np.all(np.diff([low for low, _ in many]) > 0)
