@@ -6,7 +6,7 @@ ordered by (commit LSN of their transaction, ordinal within it).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
@@ -18,7 +18,7 @@ from syncline.core.errors import SynclineError
 from syncline.core.schema import StreamSchema
 from syncline.core.stream import StreamName
 
-__all__ = ["ChangeBatch", "ChangeSlice", "Evolution", "LogPosition", "Op"]
+__all__ = ["ChangeBatch", "ChangeSlice", "Evolution", "LogPosition", "Op", "concat_changes"]
 
 
 class Op(IntEnum):
@@ -102,6 +102,56 @@ class ChangeBatch:
             misfits=tuple(replace(m, row=m.row - start) for m in self.misfits if start <= m.row < stop),
             evolution=self.evolution if start == 0 else None,
         )
+
+
+def concat_changes(batches: Sequence[ChangeBatch]) -> ChangeBatch:
+    """Batches of one stream that follow each other in the log, as one. All have one schema, and only the first may have
+    an evolution. Copies, unless there is only one."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    if any(batch.evolution is not None or batch.schema != first.schema for batch in batches[1:]):
+        raise ValueError("batches of different schemas cannot be one")
+    unchanged = sorted({name for batch in batches for name in batch.unchanged})
+    keys = next((batch.old_key.schema for batch in batches if batch.old_key is not None), None)
+    misfits: list[Misfit] = []
+    start = 0
+    for batch in batches:
+        misfits += [replace(misfit, row=misfit.row + start) for misfit in batch.misfits]
+        start += batch.rows
+    return ChangeBatch(
+        schema=first.schema,
+        data=_one([batch.data for batch in batches], first.data.schema),
+        op=pa.concat_arrays([batch.op for batch in batches]),
+        lsn=pa.concat_arrays([batch.lsn for batch in batches]),
+        ordinal=pa.concat_arrays([batch.ordinal for batch in batches]),
+        committed_at=pa.concat_arrays([batch.committed_at for batch in batches]),
+        unchanged={
+            name: pa.concat_arrays([batch.unchanged.get(name, _none(batch.rows)) for batch in batches])
+            for name in unchanged
+        },
+        old_key=None if keys is None else _one([_old_key(batch, keys) for batch in batches], keys),
+        moved=None
+        if keys is None
+        else pa.concat_arrays([_none(batch.rows) if batch.moved is None else batch.moved for batch in batches]),
+        misfits=tuple(misfits),
+        evolution=first.evolution,
+    )
+
+
+def _one(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    columns = [pa.concat_arrays([batch.column(i) for batch in batches]) for i in range(len(schema))]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _none(rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(False), rows)
+
+
+def _old_key(batch: ChangeBatch, schema: pa.Schema) -> pa.RecordBatch:
+    if batch.old_key is not None:
+        return batch.old_key
+    return pa.RecordBatch.from_arrays([pa.nulls(batch.rows, f.type) for f in schema], schema=schema)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from syncline.core.batch import Batch
-from syncline.core.change import ChangeBatch, ChangeSlice, Op
+from syncline.core.change import ChangeBatch, ChangeSlice, Op, concat_changes
 from syncline.core.checkpoint import StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName, WriteMode
@@ -26,6 +26,9 @@ __all__ = ["Flush"]
 
 #: A flush that waits for more (destinations that like few commits) ends at this size at the latest.
 _FLUSH_BYTES = 64 << 20
+#: What small slices are put together to before they are applied: each application costs a destination some
+#: milliseconds however small it is, and DuckDB also memory until the commit.
+_APPLY_BYTES = 16 << 20
 #: Who is so far behind gathers for so long before a commit: a log of small pieces (each streamed transaction is one)
 #: would otherwise cost a commit for each of them.
 _BEHIND_SECONDS, _GATHER_SECONDS = 1.0, 0.5
@@ -53,6 +56,9 @@ class Flush:
         self.applying: StreamName | None = None
         self._log, self._reader, self._streams, self._until = log, reader, streams, until
         self._counts: dict[StreamName, list[int]] = {}
+        #: Of each stream what is not applied yet: batches that can be one, and those after a change of its columns.
+        self._taken: dict[StreamName, list[list[ChangeBatch]]] = {}
+        self._taken_bytes = 0
 
     def run(self, first: ChangeSlice, *, keep_going: bool, abort: threading.Event) -> None:
         """Apply ``first`` and what belongs to its last transaction; with ``keep_going``, or for a while when that was
@@ -62,16 +68,24 @@ class Flush:
         began = time.monotonic()
         while True:
             part = part if self._until is None else _before(part, self._until)
-            size += self._apply(part)
+            size += self._take(part)
+            if self._taken_bytes >= _APPLY_BYTES:
+                self._apply_taken()
             if not part.whole:
                 part = self._rest(abort)
                 continue
             self.position = part.position
-            more = keep_going or (self._is_behind() and time.monotonic() - began < _GATHER_SECONDS)
-            following = self._reader.read(0.0) if more and size < _FLUSH_BYTES else None
+            following = self._more(size, began, keep_going=keep_going)
+            if following is None:
+                self._apply_taken()
+                following = self._more(size, began, keep_going=keep_going)  # what came meanwhile
             if following is None:
                 return
             part = following
+
+    def _more(self, size: int, began: float, *, keep_going: bool) -> ChangeSlice | None:
+        wanted = keep_going or (self._is_behind() and time.monotonic() - began < _GATHER_SECONDS)
+        return self._reader.read(0.0) if wanted and size < _FLUSH_BYTES else None
 
     def _is_behind(self) -> bool:
         return self.committed_at is not None and time.time() - self.committed_at / 1e6 > _BEHIND_SECONDS
@@ -92,24 +106,40 @@ class Flush:
                 return part
         raise SynclineError(ErrorKind.TRANSIENT, "ended in the middle of a transaction, which will be read again")
 
-    def _apply(self, part: ChangeSlice) -> int:
+    def _take(self, part: ChangeSlice) -> int:
+        """Lay a slice's changes by until they are worth an application. Gives their bytes."""
         size = 0
-        for name, read in part.batches:
-            stream = self._streams.get(name)
-            if stream is None or name in self.broken:
+        for name, batch in part.batches:
+            if name not in self._streams or name in self.broken:
                 continue
-            self.applying = name
-            target, batch = stream.fit(read)
-            if target.write is WriteMode.APPEND and batch.unchanged and stream.position.snapshot is not None:
-                batch = self._completed(stream, batch)
-            elif batch.moved is not None and batch.unchanged and stream.position.snapshot is not None:
-                batch = self._moved_whole(stream, batch)
-            self._one(stream, target, batch)
-            self.applying = None
+            runs = self._taken.setdefault(name, [])
+            if runs and batch.evolution is None and batch.schema == runs[-1][-1].schema:
+                runs[-1].append(batch)
+            else:
+                runs.append([batch])
             size += batch.bytes
+        self._taken_bytes += size
         self.broken.update(part.broken)
         self.committed_at = part.committed_at or self.committed_at
         return size
+
+    def _apply_taken(self) -> None:
+        """The order of streams among each other does not matter: nothing of it is visible before the commit."""
+        taken, self._taken, self._taken_bytes = self._taken, {}, 0
+        for name, runs in taken.items():
+            for batches in runs:
+                self._apply(name, concat_changes(batches))
+
+    def _apply(self, name: StreamName, read: ChangeBatch) -> None:
+        stream = self._streams[name]
+        self.applying = name
+        target, batch = stream.fit(read)
+        if target.write is WriteMode.APPEND and batch.unchanged and stream.position.snapshot is not None:
+            batch = self._completed(stream, batch)
+        elif batch.moved is not None and batch.unchanged and stream.position.snapshot is not None:
+            batch = self._moved_whole(stream, batch)
+        self._one(stream, target, batch)
+        self.applying = None
 
     def _one(self, stream: LogStream, target: StreamTarget, batch: ChangeBatch) -> None:
         name = stream.selected.name
