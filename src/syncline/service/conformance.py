@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
-import yaml
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.partition import Partition, ReadPlan
@@ -26,6 +25,7 @@ from syncline.sdk.feed import FedBatch, FedDone, FedState, ReadsFeed
 from syncline.sdk.findings import Severity
 from syncline.sdk.reference import ConnectorReference, open_source
 from syncline.sdk.source import Source
+from syncline.service.yaml_text import YAMLError, load_yaml
 
 __all__ = ["Tried", "probe", "source_in"]
 
@@ -49,8 +49,8 @@ class Tried:
 def source_in(path: Path) -> ConnectorReference:
     """The source of a YAML file: a project's, or ``type`` and ``config`` alone. Raises ``config``."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise SynclineError(ErrorKind.CONFIG, f"{path} cannot be read: {error}", hint="check the file") from None
     block = data.get("source", data) if isinstance(data, Mapping) else None
     if not isinstance(block, Mapping) or not isinstance(block.get("type"), str):

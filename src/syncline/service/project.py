@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from syncline.alerts.config import AlertRules
@@ -20,6 +19,7 @@ from syncline.service.gates import gates_json, quality_of
 from syncline.service.server_keys import AfterBlock, ServerKeys
 from syncline.service.telling import AlertsBlock
 from syncline.service.transforms import steps_json
+from syncline.service.yaml_text import YAMLError, load_yaml
 
 __all__ = ["Connection", "Project", "load_project", "mapper_blocks", "project_json_schema"]
 
@@ -299,8 +299,8 @@ def load_project(path: Path) -> Project:
             ErrorKind.CONFIG, f"{path} is not UTF-8 text: byte {error.start} is wrong", hint="save it again as UTF-8"
         ) from error
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        data = load_yaml(text)
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise SynclineError(
@@ -459,8 +459,8 @@ def _mappings(name: str, sync: SyncBlock, folder: Path) -> tuple[Mapping[str, An
     if isinstance(written, str):
         file = folder / written
         try:
-            written = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML too
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            written = load_yaml(file.read_text(encoding="utf-8"))  # JSON is YAML too
+        except (OSError, UnicodeDecodeError, YAMLError) as error:
             raise SynclineError(
                 ErrorKind.CONFIG,
                 f"mappings of {name!r}: {file} cannot be read: {error}",

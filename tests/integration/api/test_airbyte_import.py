@@ -88,7 +88,7 @@ CONFIG_API: dict[str, Any] = {
     "destinations": [
         {
             "destinationId": "d1",
-            "name": "pg",
+            "name": "people",  # as a source is named too
             "configuration": {
                 "destinationType": "postgres",
                 "host": "dw",
@@ -104,7 +104,7 @@ CONFIG_API: dict[str, Any] = {
     "connections": [
         {
             "connectionId": "c1",
-            "name": "shop to pg",
+            "name": "shop to people",
             "sourceId": "s1",
             "destinationId": "d1",
             "status": "inactive",
@@ -155,9 +155,9 @@ def test_answers_of_the_config_api_are_taken_from_files(tmp_path: Path, monkeypa
     told = run("import", "airbyte", tmp_path / "all.json", tmp_path / "states.json", "-o", out)
     found = yaml.safe_load(out.read_text())
     assert found["connections"] == {
-        "shop to pg": {
+        "shop to people": {
             "source": "shop",
-            "destination": "pg",
+            "destination": "people",
             "mode": "full_refresh_overwrite",
             "schedule": "every 6 hours",
             "enabled": False,
@@ -175,7 +175,7 @@ def test_answers_of_the_config_api_are_taken_from_files(tmp_path: Path, monkeypa
         },
         "people": {
             "source": "people",
-            "destination": "pg",
+            "destination": "people",
             "mode": "full_refresh_overwrite",
             "schema_changes": {"policy": "ignore"},
         },
@@ -184,10 +184,10 @@ def test_answers_of_the_config_api_are_taken_from_files(tmp_path: Path, monkeypa
     assert found["sources"]["people"]["config"]["config"]["api_token"] == "${PEOPLE_CONFIG_API_TOKEN}"
     assert "destination 'lake' is left out: there is no destination connector 'weaviate'" in told
     assert "connection 'lost' is left out: its destination is not in the file" in told
-    assert "connection 'shop to pg' reads everything once" in told
+    assert "connection 'shop to people' reads everything once" in told
     # Only the connection that runs Airbyte's own connector goes on from Airbyte's position.
     assert json.loads((tmp_path / "airbyte.states.json").read_text()).keys() == {"people"}
-    for name in ("SHOP_PASSWORD", "PG_PASSWORD", "PEOPLE_CONFIG_API_TOKEN"):
+    for name in ("SHOP_PASSWORD", "PEOPLE_PASSWORD", "PEOPLE_CONFIG_API_TOKEN"):
         monkeypatch.setenv(name, f"value of {name}")
     document = document_of(load_project(out))
     assert document["sources"]["shop"]["config"]["password"] == "value of SHOP_PASSWORD"

@@ -76,7 +76,8 @@ def imported(workspace: Workspace) -> Imported:
     notes: list[str] = []
     secrets: dict[str, str] = {}
     named: dict[str, dict[str, str]] = {}
-    native: dict[str, bool] = {}
+    #: Sources that run Airbyte's connector here too. Their names are no destinations', which may be the same.
+    airbytes: set[str] = set()
     file: dict[str, Any] = {"sources": {}, "destinations": {}, "connections": {}}
     roles: tuple[ActorRole, ...] = ("source", "destination")
     for role in roles:
@@ -91,7 +92,8 @@ def imported(workspace: Workspace) -> Imported:
             place = f"{role}s.{name}.config"
             file[f"{role}s"][name] = block | {"config": _with_references(block["config"], place, name, secrets)}
             named[role][str(each[f"{role}Id"])] = name
-            native[name] = block["type"] != "airbyte"
+            if role == "source" and block["type"] == "airbyte":
+                airbytes.add(name)
     states = {str(each.get("connectionId")): each for each in workspace.states}
     taken: dict[str, dict[str, Any]] = {}
     for each in workspace.connections:
@@ -107,7 +109,7 @@ def imported(workspace: Workspace) -> Imported:
         state = states.get(str(each["connectionId"]))
         if state is None or state.get("stateType") == "not_set":
             continue
-        if native[str(ends["source"])] or state.get("stateType") == "legacy":
+        if ends["source"] not in airbytes or state.get("stateType") == "legacy":
             notes.append(
                 f"connection {name!r} reads everything once: the position of Airbyte's connector means nothing to the "
                 "one that reads here"
