@@ -162,11 +162,12 @@ class BigqueryDestination:
         checkpoint: StreamCheckpoint,
         token: int,
     ) -> dict[str, object]:
+        row = ledger.hold(token)
         hidden = place.hidden(target.generation)
         plan = tables.columns(self._there(hidden, tables))
         existing = self._warehouse.find(place.table)
         # Somebody may have made a table of that name while we loaded: only ours is ever replaced.
-        if existing is not None and not tables.made(existing, ledger.hold(token)):
+        if existing is not None and not tables.made(existing, row):
             raise tables.in_the_way(existing)
         statement = None
         if target.dedupe:

@@ -221,6 +221,8 @@ class Warehouse:
             create_disposition="CREATE_NEVER",
             labels=self._labels,
         )
+        # Without it every decimal is taken for NUMERIC.
+        config.decimal_target_types = [bq.DecimalTargetType.NUMERIC, bq.DecimalTargetType.BIGNUMERIC]
 
         def begin(name: str) -> Any:
             with path.open("rb") as file:

@@ -19,7 +19,8 @@ from syncline.core.errors import ErrorKind, SynclineError
 
 
 def _google(status: int, message: str, reason: str = "") -> Exception:
-    return api.from_http_status(status, message, errors=[{"reason": reason, "message": message}])
+    made: Exception = api.from_http_status(status, message, errors=[{"reason": reason, "message": message}])
+    return made
 
 
 @pytest.mark.parametrize(
