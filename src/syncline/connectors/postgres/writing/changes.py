@@ -256,7 +256,7 @@ class PostgresChangeSession:
         missing: Sequence[pa.RecordBatch],
     ) -> Applied:
         if aside:
-            table.ledger.put_aside(
+            table.ledger.quarantine.put_aside(
                 self._session,
                 aside,
                 partition="log",

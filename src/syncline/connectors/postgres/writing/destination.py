@@ -102,14 +102,14 @@ class PostgresDestination:
             planned = {p.id for p in checkpoint.plan.partitions} if checkpoint.plan else set()
             marks = [
                 mark
-                for mark in ledger.marks(session)
+                for mark in ledger.marks.all(session)
                 if mark.partition in planned - checkpoint.done
                 and mark.generation == target.generation
                 and self._is_whole(session, hidden.sibling(mark.relation), mark.rows, hidden)
             ]
             with session.transaction():
                 ledger.enter(session, token)
-                ledger.forget_marks(session, keep=[m.partition for m in marks])
+                ledger.marks.forget(session, keep=[m.partition for m in marks])
                 ledger.hold(session, token)
             tables = Tables(session, ledger, target, token, patience=self._config.lock_timeout)
             resumed = bool(checkpoint.done or marks)
@@ -197,7 +197,7 @@ class PostgresDestination:
             if ledger.missing(session):
                 return
             ledger.make(session)  # a store of an earlier version gets the newer columns
-            rows = ledger.quarantined(session)
+            rows = ledger.quarantine.rows(session)
         for number, generation, partition, sync_id, column, reason, record, at, original in rows:
             yield QuarantineEntry(
                 id=number or "",
@@ -213,7 +213,7 @@ class PostgresDestination:
 
     def forget_quarantined(self, connection: str, stream: StreamName, ids: Sequence[str]) -> int:
         with postgres_errors(stream=str(stream)):
-            return self._ledger(connection, stream).forget_quarantined(self._session(), ids)
+            return self._ledger(connection, stream).quarantine.forget(self._session(), ids)
 
     def change_session(self, connection: str) -> PostgresChangeSession:
         """A session that applies changes of a log, over a connection of its own."""
@@ -281,7 +281,7 @@ class PostgresDestination:
         if target.write is not WriteMode.REPLACE and staged:
             alone = checkpoint.plan is not None and checkpoint.done <= {s.partition for s in staged}
             self._insert(session, ledger, target, staged, alone=alone)
-        if ledger.unmark(session, [s.partition for s in staged]) != len(staged):
+        if ledger.marks.committed(session, [s.partition for s in staged]) != len(staged):
             raise SynclineError(
                 ErrorKind.CONFLICT,
                 "a stage to be committed is not marked as whole at the destination",
@@ -289,7 +289,7 @@ class PostgresDestination:
                 where={"stream": str(target.stream)},
             )
         if new_plan:
-            ledger.forget_marks(session)
+            ledger.marks.forget(session)
 
     def _insert(
         self, session: Session, ledger: Ledger, target: StreamTarget, staged: Sequence[Staged], *, alone: bool

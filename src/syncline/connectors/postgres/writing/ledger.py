@@ -1,6 +1,6 @@
-"""Our own tables at the destination: the ledger, the marks of sealed stages, and the quarantine.
+"""The ledger at the destination.
 
-The ledger is the truth (one row per connection and stream). Its row is replaced only by compare-and-set on (token,
+It is the truth (one row per connection and stream). A row is replaced only by compare-and-set on (token,
 sequence), in the same transaction as the data that it speaks of:
 
 * :meth:`Ledger.fence` takes the next token. Sessions of older tokens that still hold a transaction are ended.
@@ -16,44 +16,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from syncline.connectors.postgres.reading.statement import TableName, commas, run
-from syncline.connectors.postgres.writing.ledger_tables import LATER_COLUMNS, LEDGER_TABLES
+from syncline.connectors.postgres.writing.marks import Marks
 from syncline.connectors.postgres.writing.names import StreamPlace
-from syncline.core.batch import QuarantinedRow
+from syncline.connectors.postgres.writing.own_tables import OwnTables
+from syncline.connectors.postgres.writing.quarantine import Quarantine
 from syncline.core.checkpoint import LedgerEntry, StreamCheckpoint
 from syncline.core.errors import ErrorKind, SynclineError
 
 if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
 
-__all__ = ["Ledger", "Mark", "Owned"]
-
-#: Advisory lock under which our tables are made; any constant ("sync" in ASCII).
-_MAKING = 0x73796E63
+__all__ = ["Ledger", "Owned"]
 
 #: Seconds that each try of a fence waits for the ledger's row; between two, older sessions of the stream are ended.
 _PATIENCE = (1, 2, 5, 20)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A sealed stage: written in the same transaction as its rows. ``relation`` is the table that has them."""
-
-    partition: str
-    generation: int
-    sync_id: str
-    relation: str
-    rows: int
-    quarantined: int
-    bytes: int
-    note: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,83 +48,13 @@ class Owned:
     oid: int | None
 
 
-class Ledger:
-    """Our tables in one schema, as one stream of one connection sees them. The session is given to each call."""
+class Ledger(OwnTables):
+    """The stream's row; ``marks`` and ``quarantine`` are what lies beside it."""
 
     def __init__(self, place: StreamPlace) -> None:
-        self.place = place
-        self.schema = place.table.schema
-        self.table, self.staged, self.quarantine, self.staged_quarantine = (
-            TableName(schema=self.schema, name=name) for name in LEDGER_TABLES
-        )
+        super().__init__(place)
+        self.marks, self.quarantine = Marks(self), Quarantine(self)
         self._plan_written: str | None = None
-        self._seen = False
-        self._where = {
-            "connection": place.connection,
-            "namespace": place.stream.namespace or "",
-            "name": place.stream.name,
-        }
-
-    # -- existence -------------------------------------------------------------------------------------------------
-
-    def missing(self, session: Session) -> list[str]:
-        """Which of our tables are not there; ["schema"] when their schema is not."""
-        row = run(
-            session,
-            """
-            SELECT n.oid IS NOT NULL, ARRAY(SELECT relname::text FROM pg_class WHERE relnamespace = n.oid
-                                            AND relname IN ({tables}))
-            FROM (SELECT 1) one
-            LEFT JOIN pg_namespace n ON n.nspname = {schema}
-            """,
-            schema=self.schema,
-            tables=commas(sql.Literal(name) for name in LEDGER_TABLES),
-        ).fetchone()
-        assert row is not None
-        return [name for name in LEDGER_TABLES if name not in row[1]] if row[0] else ["schema"]
-
-    def exists(self, session: Session) -> bool:
-        """Whether our tables are all there."""
-        self._seen = self._seen or not self.missing(session)
-        return self._seen
-
-    def make(self, session: Session) -> None:
-        """Make the schema and our tables where they are missing. Does nothing, and needs no right, where they are."""
-        missing = self.missing(session)
-        if not missing:
-            self._add_later_columns(session)
-            return
-        with session.transaction():
-            run(session, "SELECT pg_advisory_xact_lock({key})", key=_MAKING)
-            missing = self.missing(session)
-            if missing == ["schema"]:
-                run(session, "CREATE SCHEMA {schema}", schema=sql.Identifier(self.schema))
-                missing = list(LEDGER_TABLES)
-            for name, ddl in LEDGER_TABLES.items():
-                if name in missing:
-                    run(session, ddl, table=TableName(schema=self.schema, name=name))
-
-    def _add_later_columns(self, session: Session) -> None:
-        rows = run(
-            session,
-            """
-            SELECT c.relname::text, a.attname::text
-            FROM pg_class c
-            JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = {schema}
-            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-            WHERE c.relname IN ({tables})
-            """,
-            schema=self.schema,
-            tables=commas(sql.Literal(name) for name in LEDGER_TABLES),
-        ).fetchall()
-        for name, column in LATER_COLUMNS:
-            if (name, column) not in rows:
-                run(
-                    session,
-                    "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} text",
-                    table=TableName(schema=self.schema, name=name),
-                    column=sql.Identifier(column),
-                )
 
     # -- the ledger's row ------------------------------------------------------------------------------------------
 
@@ -149,7 +62,7 @@ class Ledger:
         """The entry, None when this connection never wrote the stream."""
         if self.missing(session):
             return None
-        row = self._run(
+        row = self.run(
             session, "SELECT token, sequence, generation, position, checkpoint, plan FROM {table} WHERE {mine}"
         ).fetchone()
         return None if row is None else _entry(row)
@@ -161,7 +74,7 @@ class Ledger:
             try:
                 with session.transaction():
                     run(session, "SELECT set_config('lock_timeout', {wait}, true)", wait=f"{patience}s")
-                    row = self._run(
+                    row = self.run(
                         session,
                         """
                         INSERT INTO {table} AS l (connection, stream_namespace, stream_name, generation, sequence,
@@ -176,7 +89,7 @@ class Ledger:
                 break
             except psycopg.errors.LockNotAvailable:
                 # A transaction of an older token holds the row: in the middle of a commit, or paused in it.
-                current = self._run(session, "SELECT token FROM {table} WHERE {mine}").fetchone()
+                current = self.run(session, "SELECT token FROM {table} WHERE {mine}").fetchone()
                 self._end_older(session, int(current[0]) + 1 if current else 1)
         if row is None:
             raise SynclineError(
@@ -197,11 +110,11 @@ class Ledger:
             stream=sql.SQL("({})::int4").format(sql.Literal(self.place.lock_class)),
             token=sql.SQL("{}::int4").format(sql.Literal(token % 2**31)),
         )
-        self._check(self._run(session, "SELECT token FROM {table} WHERE {mine}").fetchone(), token)
+        self._check(self.run(session, "SELECT token FROM {table} WHERE {mine}").fetchone(), token)
 
     def hold(self, session: Session, token: int) -> None:
         """End of a writing transaction that does not advance the ledger: nobody can fence us before it is durable."""
-        self._check(self._run(session, "SELECT token FROM {table} WHERE {mine} FOR SHARE").fetchone(), token)
+        self._check(self.run(session, "SELECT token FROM {table} WHERE {mine} FOR SHARE").fetchone(), token)
 
     def advance(self, session: Session, checkpoint: StreamCheckpoint, token: int) -> bool:
         """Replace the entry by ``checkpoint``. Raises ``conflict`` when the token or the sequence before is not the
@@ -212,7 +125,7 @@ class Ledger:
             # The plan may be long and is the same for many commits: it is written once and not again with each.
             text = json.dumps(checkpoint.plan.to_json()) if checkpoint.plan else None
             changes = sql.SQL("plan = {}, ").format(sql.Literal(text))
-        row = self._run(
+        row = self.run(
             session,
             """
             UPDATE {table} l
@@ -237,7 +150,7 @@ class Ledger:
 
     def refuse(self, session: Session, checkpoint: StreamCheckpoint, token: int) -> None:
         """Raise ``conflict`` if ``checkpoint`` cannot be the next entry."""
-        found = self._run(session, "SELECT token, sequence FROM {table} WHERE {mine}").fetchone()
+        found = self.run(session, "SELECT token, sequence FROM {table} WHERE {mine}").fetchone()
         self._check(found, token)
         if found is None or found[1] != checkpoint.sequence - 1:
             raise SynclineError(
@@ -255,7 +168,7 @@ class Ledger:
 
     def owned(self, session: Session) -> Owned | None:
         """The table that this stream's ledger entry says we made, None when it made none."""
-        row = self._run(
+        row = self.run(
             session,
             """
             SELECT table_schema, table_name, table_oid, ledger_oid = {ledger}::regclass::oid::int8
@@ -271,7 +184,7 @@ class Ledger:
 
     def own(self, session: Session, table: TableName, oid: int) -> None:
         """Remember that we made this table. In the transaction that makes it."""
-        self._run(
+        self.run(
             session,
             """
             UPDATE {table}
@@ -287,7 +200,7 @@ class Ledger:
 
     def other_owner(self, session: Session, table: TableName) -> str | None:
         """Which other stream's ledger entry says that it made this table, for people."""
-        row = self._run(
+        row = self.run(
             session,
             """
             SELECT connection, stream_namespace, stream_name
@@ -303,157 +216,7 @@ class Ledger:
         connection, namespace, name = row
         return f"stream {namespace + '.' if namespace else ''}{name} of connection {connection!r}"
 
-    # -- marks and quarantine --------------------------------------------------------------------------------------
-
-    def mark(self, session: Session, mark: Mark, token: int) -> None:
-        """Say that a stage is whole; in its own transaction."""
-        self._run(
-            session,
-            """
-            INSERT INTO {staged}
-            VALUES ({connection}, {namespace}, {name}, {partition}, {generation}, {sync_id}, {token}, {relation},
-                    {rows}, {quarantined}, {bytes}, now(), {note})
-            """,
-            partition=mark.partition,
-            generation=mark.generation,
-            sync_id=mark.sync_id,
-            token=token,
-            relation=mark.relation,
-            rows=mark.rows,
-            quarantined=mark.quarantined,
-            bytes=mark.bytes,
-            note=json.dumps(dict(mark.note)) if mark.note else None,
-        )
-
-    def marks(self, session: Session) -> list[Mark]:
-        """Sealed and not committed, of this stream."""
-        rows = self._run(
-            session,
-            """
-            SELECT partition_id, generation, sync_id, relation, rows, quarantined, bytes, note
-            FROM {staged}
-            WHERE {mine}
-            ORDER BY partition_id
-            """,
-        ).fetchall()
-        return [
-            Mark(
-                partition=p,
-                generation=g,
-                sync_id=s,
-                relation=r,
-                rows=n,
-                quarantined=q,
-                bytes=b,
-                note=json.loads(note) if note else {},
-            )
-            for p, g, s, r, n, q, b, note in rows
-        ]
-
-    def unmark(self, session: Session, partitions: Sequence[str]) -> int:
-        """These stages are committed: their quarantined rows become visible, their marks go. Returns how many."""
-        if not partitions:
-            return 0
-        only = commas(sql.Literal(p) for p in partitions)
-        self._run(
-            session,
-            """
-            WITH moved AS (DELETE FROM {staged_quarantine} WHERE {mine} AND partition_id IN ({only}) RETURNING *)
-            INSERT INTO {quarantine} SELECT * FROM moved
-            """,
-            only=only,
-        )
-        return self._run(session, "DELETE FROM {staged} WHERE {mine} AND partition_id IN ({only})", only=only).rowcount
-
-    def forget_marks(self, session: Session, *, keep: Iterable[str] = ()) -> None:
-        """Sealed stages that nobody will commit, with their quarantined rows."""
-        kept = commas(sql.Literal(p) for p in keep)
-        for table in (self.staged, self.staged_quarantine):
-            self._run(
-                session,
-                "DELETE FROM {some} WHERE {mine} AND partition_id <> ALL (ARRAY[{kept}]::text[])",
-                some=table,
-                kept=kept,
-            )
-
-    def put_aside(
-        self,
-        session: Session,
-        rows: Sequence[QuarantinedRow],
-        *,
-        partition: str,
-        generation: int,
-        sync_id: str,
-        staged: bool = True,
-    ) -> None:
-        """Rows that the table cannot hold; visible when the stage that they belong to is committed, or with this
-        transaction when they belong to none (not ``staged``)."""
-        into = self.staged_quarantine if staged else self.quarantine
-        for start in range(0, len(rows), 500):
-            values = sql.SQL(", ").join(
-                sql.SQL("({})").format(
-                    commas(
-                        sql.Literal(v)
-                        for v in (
-                            *self._where.values(),
-                            generation,
-                            partition,
-                            sync_id,
-                            _holdable(row.column),
-                            _holdable(row.reason),
-                            json.dumps({name: _holdable(text) for name, text in row.record.items()}),
-                        )
-                    )
-                    + sql.SQL(", now(), {}, {}").format(sql.Literal(row.id), sql.Literal(row.original))
-                )
-                for row in rows[start : start + 500]
-            )
-            self._run(session, "INSERT INTO {into} VALUES {values}", into=into, values=values)
-
-    def quarantined(self, session: Session) -> list[tuple[Any, ...]]:
-        """The stream's rows as they came: id, generation, partition, sync, column, reason, record, time, original."""
-        return self._run(
-            session,
-            """
-            SELECT id, generation, partition_id, sync_id, column_name, reason, record::text,
-                   to_char(quarantined_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), original
-            FROM {quarantine}
-            WHERE {mine}
-            ORDER BY quarantined_at, ctid
-            """,
-        ).fetchall()
-
-    def forget_quarantined(self, session: Session, ids: Sequence[str]) -> int:
-        """Remove rows by their ids; returns how many there were."""
-        wanted = commas(sql.Literal(i) for i in ids)
-        return self._run(
-            session, "DELETE FROM {quarantine} WHERE {mine} AND id = ANY (ARRAY[{wanted}]::text[])", wanted=wanted
-        ).rowcount
-
-    def forget_quarantine(self, session: Session, *, before: int | None = None, since: int | None = None) -> None:
-        """Quarantined rows of generations that are gone: those before one, or one given up and later ones."""
-        self._run(
-            session,
-            "DELETE FROM {quarantine} WHERE {mine} AND (generation < {before} OR generation >= {since})",
-            before=before,
-            since=since,
-        )
-
     # -- within ----------------------------------------------------------------------------------------------------
-
-    def _run(self, session: Session, template: Any, **parts: Any) -> psycopg.Cursor[tuple[Any, ...]]:
-        mine = sql.SQL("connection = {} AND stream_namespace = {} AND stream_name = {}").format(
-            *(sql.Literal(v) for v in self._where.values())
-        )
-        named = {
-            "table": self.table,
-            "staged": self.staged,
-            "quarantine": self.quarantine,
-            "staged_quarantine": self.staged_quarantine,
-            "mine": mine,
-            **self._where,
-        }
-        return run(session, template, **{**named, **parts})
 
     def _regclass(self) -> sql.Composed:
         """The ledger's own name as a text literal that ``::regclass`` reads."""
@@ -521,8 +284,3 @@ def _entry(row: tuple[Any, ...]) -> LedgerEntry:
         "plan": json.loads(plan) if plan else None,
     }
     return LedgerEntry(token=token, checkpoint=StreamCheckpoint.from_json(data))
-
-
-def _holdable(text: str | None) -> str | None:
-    """U+0000, which no type of the server holds and no function of its JSON reads, as people write it."""
-    return None if text is None else text.replace("\0", "\\u0000")

@@ -222,7 +222,7 @@ class Generation:
         else:
             self._exchange_tables(present)
         self._ledger.own(self._session, self._table, self._known(self._table).oid)
-        self._ledger.forget_quarantine(self._session, before=self._target.generation)
+        self._ledger.quarantine.forget_generations(self._session, before=self._target.generation)
 
     def _exchange_tables(self, present: Relation) -> None:
         run(self._session, "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE", table=self._table)

@@ -158,7 +158,7 @@ class Tables:
             if there:  # of a plan that was given up; numbers come again after a reset
                 run(self._session, "DROP TABLE {hidden}", hidden=hidden)
             self._create(hidden, {**staged, **plan.kept}, options=self._options(existing))
-            self._ledger.forget_quarantine(self._session, since=self._target.generation)
+            self._ledger.quarantine.forget_generations(self._session, since=self._target.generation)
             self._ledger.hold(self._session, self._token)
 
         patiently(self._session, hidden, make, seconds=self._patience)

@@ -22,8 +22,9 @@ from syncline.connectors.postgres.errors import postgres_errors
 from syncline.connectors.postgres.reading.statement import TableName
 from syncline.connectors.postgres.writing.aside import aside_row
 from syncline.connectors.postgres.writing.landing import Landing, copy_statement
-from syncline.connectors.postgres.writing.ledger import Ledger, Mark
+from syncline.connectors.postgres.writing.ledger import Ledger
 from syncline.connectors.postgres.writing.loading import LoadColumn, prepared
+from syncline.connectors.postgres.writing.marks import Mark
 from syncline.core.batch import Batch, Misfit, QuarantinedRow
 from syncline.core.checkpoint import Staged, StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
@@ -68,7 +69,7 @@ class _Transaction:
         return postgres_errors(**self._where)
 
     def put_aside(self, rows: Sequence[QuarantinedRow]) -> None:
-        self._ledger.put_aside(
+        self._ledger.quarantine.put_aside(
             self.session,
             rows,
             partition=self.berth.partition,
@@ -89,7 +90,7 @@ class _Transaction:
             bytes=size,
             note=self.note,
         )
-        self._ledger.mark(self.session, mark, berth.token)
+        self._ledger.marks.put(self.session, mark, berth.token)
         self._ledger.hold(self.session, berth.token)
         failpoint("seal.inside")
         self.session.commit()
