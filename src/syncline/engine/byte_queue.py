@@ -29,6 +29,11 @@ class ByteQueue:
         self._error: BaseException | None = None
         self._changed = threading.Condition()
 
+    @property
+    def bytes(self) -> int:
+        """What waits now."""
+        return self._bytes
+
     def put(self, batch: Batch) -> bool:
         """Wait for room and add. Returns False when the writer has gone."""
         size = batch.bytes

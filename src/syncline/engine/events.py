@@ -62,12 +62,14 @@ class StreamPlanned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Event):
-    """Rows and bytes (Arrow) read since the last event for this stream."""
+    """Rows and bytes (Arrow) read since the last event for this stream; ``queued`` bytes of the partition wait between
+    reader and writer now."""
 
     stream: str
     partition: str
     rows: int
     bytes: int
+    queued: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import Catalog, SelectedStream, StreamName, SyncMode
-from syncline.engine.events import AttemptFinished, AttemptStarted, Log, StreamFinished
+from syncline.engine.events import AttemptStarted, Log, StreamFinished
 from syncline.engine.evolution.backfill import fill_added
 from syncline.engine.evolution.review import SchemaReview
 from syncline.engine.feed_run import FeedRun
@@ -172,17 +172,13 @@ def run_attempt(
             _remember(review, emit)
     except SynclineError as error:
         emit(Log(level="ERROR", message=str(error)))
-        return _ended([], began, emit, error.at(connection=spec.connection))
-    return _ended(results, began, emit)
+        return _ended([], began, error.at(connection=spec.connection))
+    return _ended(results, began)
 
 
-def _ended(
-    results: Sequence[StreamResult], began: float, emit: EventSink, error: SynclineError | None = None
-) -> AttemptResult:
+def _ended(results: Sequence[StreamResult], began: float, error: SynclineError | None = None) -> AttemptResult:
     error = error or next((r.error for r in results if r.error), None)
-    result = AttemptResult(streams=tuple(results), seconds=time.monotonic() - began, error=error)
-    emit(AttemptFinished(status="succeeded" if result.succeeded else "failed", seconds=result.seconds))
-    return result
+    return AttemptResult(streams=tuple(results), seconds=time.monotonic() - began, error=error)
 
 
 def _fed(

@@ -107,11 +107,12 @@ def raw_route(
 
 def run_partition(
     data: Mapping[str, Any],
-    report: Callable[[int, int], None],
+    report: Callable[[int, int, int], None],
     cancelled: threading.Event | None = None,
     open_source: Callable[[ConnectorReference, ConnectorContext], Source] = open_source,
 ) -> TaskOutcome:
-    """Run one task given as JSON. ``report(rows, bytes)`` is called after each batch. Never raises.
+    """Run one task given as JSON. ``report(rows, bytes, queued)`` is called after each batch. Never
+    raises.
 
     Checks that every row read was laid down or quarantined; a difference is an ``internal`` error of the partition.
     """
@@ -161,7 +162,7 @@ def run_partition(
 
 
 class _Counts:
-    def __init__(self, report: Callable[[int, int], None], stop: threading.Event) -> None:
+    def __init__(self, report: Callable[[int, int, int], None], stop: threading.Event) -> None:
         self.rows = 0
         self.bytes = 0
         self.batches = 0
@@ -171,13 +172,13 @@ class _Counts:
     def begin_again(self) -> None:
         self.rows = self.bytes = 0
 
-    def add(self, rows: int, size: int) -> None:
+    def add(self, rows: int, size: int, queued: int = 0) -> None:
         if self._stop.is_set():
             raise CancelledError
         self.rows += rows
         self.bytes += size
         self.batches += 1
-        self._report(rows, size)
+        self._report(rows, size, queued)
         if self.batches == 1:
             failpoint("read.first")
         elif self.batches == 3:
@@ -231,7 +232,7 @@ def _convey(task: PartitionTask, source: Source, destination: Destination, count
     reader.start()
     try:
         for batch in queue:
-            counts.add(batch.rows, batch.bytes)
+            counts.add(batch.rows, batch.bytes, queue.bytes)
             whole = normalize(batch)
             writer.write(whole if screen is None else screen(whole))
             if counts.batches == 1:

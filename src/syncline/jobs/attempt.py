@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from syncline.core.errors import SynclineError
-from syncline.engine.events import Event
+from syncline.engine.events import AttemptFinished, Event
 from syncline.engine.executors.local import LocalExecutor
 from syncline.engine.ports import EventSink, SourceOpener
 from syncline.engine.spec import AttemptSpec
@@ -57,6 +57,8 @@ def run_here(
         result = after_sync(spec, result, tell)
     except SynclineError as error:  # of the steps, before anything was done
         result = AttemptResult(streams=(), seconds=0.0, error=error.at(connection=spec.connection))
+    # The steps after the sync are part of the attempt: how it ended is known only now.
+    tell(AttemptFinished(status="succeeded" if result.succeeded else "failed", seconds=result.seconds))
     journal.write_result(result.to_json())
     return result
 

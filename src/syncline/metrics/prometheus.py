@@ -6,6 +6,7 @@ those that dashboards of hand-written pipelines use."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -43,6 +44,7 @@ class PrometheusMetrics:
 
     def __init__(self, labels: Labels | None = None) -> None:
         self.labels = labels or Labels()
+        self._lock = threading.Lock()
         self._registry = registry = CollectorRegistry(auto_describe=True)
         build = Gauge("syncline_build_info", "The version that runs.", ("version",), registry=registry)
         build.labels(__version__).set(1)
@@ -97,6 +99,15 @@ class PrometheusMetrics:
             "syncline_retained_wal_bytes", "Log that the source keeps for us.", ("connection",), registry=registry
         )
         self._spool = Gauge("syncline_spool_bytes", "Changes kept on our disk.", ("connection",), registry=registry)
+        self._queue = Gauge(
+            "syncline_queue_bytes",
+            "Bytes between readers and writers in memory: near 32 MiB for each partition that is read, the destination "
+            "is what is slow.",
+            ("connection",),
+            registry=registry,
+        )
+        #: by label, what waits of each partition (connection, stream, partition) that is being read
+        self._queued: dict[str, dict[tuple[str, str, str], int]] = {}
         self._schema = Counter(
             "syncline_schema_changes", "Schema changes seen.", ("connection", "change"), registry=registry
         )
@@ -108,6 +119,7 @@ class PrometheusMetrics:
                 stream = self.labels.stream(connection, event.stream)
                 self._rows_read.labels(connection, stream).inc(event.rows)
                 self._bytes_read.labels(connection, stream).inc(event.bytes)
+                self._waits(connection, (run.connection, event.stream, event.partition), event.queued)
             case events.PartitionCommitted():
                 stream = self.labels.stream(connection, event.stream)
                 self._rows_written.labels(connection, stream).inc(event.rows)
@@ -116,6 +128,7 @@ class PrometheusMetrics:
                     self._quarantined.labels(connection, stream).inc(event.quarantined)
                 for size in event.files:
                     self._file_bytes.labels(connection).observe(size)
+                self._waits(connection, (run.connection, event.stream, event.partition), 0)
             case events.LogProgress():
                 self._changes.labels(connection).inc(event.rows)
                 self._lag_seconds.labels(connection).set(event.lag_seconds)
@@ -127,8 +140,18 @@ class PrometheusMetrics:
             case _:
                 pass
 
+    def _waits(self, connection: str, partition: tuple[str, str, str], queued: int) -> None:
+        with self._lock:
+            parts = self._queued.setdefault(connection, {})
+            parts[partition] = queued
+            if queued == 0:
+                del parts[partition]
+            self._queue.labels(connection).set(sum(parts.values()))
+
     def ended(self, run: Run, end: RunEnd) -> None:
         connection = self.labels.connection(run.connection)
+        for partition in [p for p in self._queued.get(connection, ()) if p[0] == run.connection]:
+            self._waits(connection, partition, 0)  # of an attempt that failed, or died
         kind = "" if end.error is None else end.error.kind.value
         status = "failed" if end.error is not None and end.status == "succeeded" else end.status
         self._attempts.labels(connection, status, kind).inc()

@@ -127,6 +127,10 @@ def test_a_failed_step_fails_the_job_and_stops_the_later_ones(pipe: Pipe) -> Non
     assert "refused the script" in done.json["error"]["message"]
     assert done.json["error"]["where"]["step"] == "sql 1"
     assert len(pipe.rows()) == 5  # the rows are there
+    (journal,) = (pipe.folder / "home").rglob("attempt-1.jsonl")
+    told = [json.loads(line) for line in journal.read_text().splitlines()]
+    ends = [(t["event"], t["status"]) for t in told if t["event"] in ("TransformFinished", "AttemptFinished")]
+    assert ends == [("TransformFinished", "failed"), ("AttemptFinished", "failed")]  # the step is part of the attempt
     with pytest.raises(Exception, match=r"kept"):
         pipe.rows("SELECT * FROM dst.kept")  # nothing of the script is
     pipe.project([{"min_records": 100}], {"transforms": [{"command": ["touch", "ran"]}]})

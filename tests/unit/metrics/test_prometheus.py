@@ -71,6 +71,18 @@ def test_events_add_up() -> None:
     assert found["pipeline_duration_seconds_sum", (pipeline,)] == 9
 
 
+def test_queues_are_summed_up_and_gone_with_their_partitions() -> None:
+    metrics = PrometheusMetrics()
+    queue = ("syncline_queue_bytes", (("connection", RUN.connection),))
+    for partition, queued in (("0", 5), ("1", 7), ("0", 9)):
+        metrics.heard(RUN, Progress(stream="t", partition=partition, rows=1, bytes=1, queued=queued))
+    assert values(metrics)[queue] == 16
+    metrics.heard(RUN, PartitionCommitted(stream="t", partition="0", rows=2, quarantined=0, sequence=1))
+    assert values(metrics)[queue] == 7
+    metrics.ended(RUN, RunEnd(status="failed", final=False, error=None, seconds=1, rows=0, bytes=0))
+    assert values(metrics)[queue] == 0
+
+
 def test_ten_thousand_streams_are_few_series() -> None:
     metrics = PrometheusMetrics(Labels(connections=3, streams=5))
     for connection in range(10):

@@ -50,8 +50,8 @@ class LocalExecutor:
     def _run(self, task: PartitionTask) -> None:
         stream, partition = str(task.selected.name), task.partition.id
 
-        def report(rows: int, size: int) -> None:
-            self._emit(Progress(stream=stream, partition=partition, rows=rows, bytes=size))
+        def report(rows: int, size: int, queued: int) -> None:
+            self._emit(Progress(stream=stream, partition=partition, rows=rows, bytes=size, queued=queued))
 
         # The JSON form, as on another machine: what does not survive it would work here and fail there.
         self._done.put(run_partition(task.to_json(), report, self._stop, self._open_source))
