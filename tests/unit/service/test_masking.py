@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import AliasChoices, BaseModel, Field, SecretStr
 
+from syncline.connectors.airbyte.config import AirbyteSourceConfig
 from syncline.core.errors import SynclineError
 from syncline.sdk.connector import connectors
 from syncline.service.secrets.masking import MASK, fill, split
@@ -77,3 +78,38 @@ def test_every_field_named_like_a_secret_is_one(role: Any) -> None:
             likely = any(word in name for word in ("password", "secret", "token", "access_key", "private_key"))
             masked, _ = split((model,), {name: "value"}, {})
             assert (masked[name] == MASK) >= likely, (spec.name, name)
+
+
+def test_below_the_configuration_of_somebody_elses_connector_every_text_is_hidden_unless_it_is_harmless() -> None:
+    given = {
+        "package": "airbyte-source-github",
+        "config": {
+            "start_date": "2024-01-01T00:00:00Z",
+            "credentials": {"option_title": "PAT Credentials", "pat": "ghp_readable", "scheme": "opaque text"},
+            "repositories": ["org/one", "org/two"],
+            "host": "api.example.org",
+            "endpoint": "https://me:word@example.org",
+            "page_size": 100,
+            "verbose": True,
+            "key_id": "${env:KEY}",
+        },
+        "environment": {"HTTP_AUTH": "Basic dXNlcjpwdw=="},
+    }
+    masked, secrets = split((AirbyteSourceConfig,), given, {})
+    assert masked == {
+        "package": "airbyte-source-github",
+        "config": {
+            "start_date": "2024-01-01T00:00:00Z",
+            "credentials": {"option_title": "PAT Credentials", "pat": MASK, "scheme": MASK},
+            "repositories": [MASK, MASK],
+            "host": "api.example.org",
+            "endpoint": MASK,
+            "page_size": 100,
+            "verbose": True,
+            "key_id": "${env:KEY}",
+        },
+        "environment": {"HTTP_AUTH": MASK},
+    }
+    assert fill(masked, secrets) == given
+    again, kept = split((AirbyteSourceConfig,), masked, secrets)
+    assert (again, kept) == (masked, secrets)

@@ -47,7 +47,9 @@ class ProgramConfig(ConnectorConfig):
         "REQUESTS_CA_BUNDLE or SSL_CERT_FILE of our own environment",
     )
     environment: dict[str, str] = Field(
-        default_factory=dict, description="further environment variables; it gets proxy and CA variables by itself"
+        default_factory=dict,
+        description="further environment variables; it gets proxy and CA variables by itself",
+        json_schema_extra={"airbyte_secret": True},
     )
 
     @property

@@ -1,7 +1,9 @@
 """Which values of a configuration are secrets, and taking them out and putting them back.
 
 The connector's own model decides: a field of type ``SecretStr`` is a secret, wherever it is nested and whichever form
-of a union it belongs to. A key that the model does not know is a secret when it is named like one.
+of a union it belongs to. A key that the model does not know is a secret when it is named like one. What a model takes
+whole for somebody else (the configuration of an Airbyte connector, an environment) may have secrets under any key:
+there every text is one, unless key or value says that it is harmless.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
@@ -25,6 +27,13 @@ MASK = "**********"
 _NAMED_LIKE_ONE = re.compile(
     r"passw|passphrase|secret|token|private_?key|api_?key|access_?key|credential|ssh_key", re.I
 )
+#: Keys whose texts say where or how, and open nothing.
+_HARMLESS_KEYS = frozenset(
+    "auth_method auth_type bucket database dataset dataset_id end_date endpoint engine format host hostname language "  # noqa: SIM905
+    "locale method mode namespace option_title project_id protocol region replication_method schema schemas site "
+    "start_date streams subdomain table tables timezone type warehouse".split()
+)
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ][\d:.,]+(Z|[+-]\d\d:?\d\d)?)?")
 #: The models that may describe one place of a configuration.
 _Models = tuple[type[BaseModel], ...]
 
@@ -51,6 +60,8 @@ def _masked(
 ) -> Any:
     fields = [field for model in models for field in _fields(model, key)]
     inner = tuple(model for field in fields for model in _models(field))
+    if any(_is_foreign(field) for field in fields):
+        return _foreign(path, key, value, old, secrets)
     if fields:
         secret = any(_is_secret(field) for field in fields)
         return _walk(inner, path, value, old, secrets, secret=secret, whole=secret and not inner)
@@ -94,6 +105,21 @@ def _walk(
         value = old[place]
     secrets[place] = value
     return MASK
+
+
+def _foreign(path: tuple[str, ...], key: str, value: Any, old: Mapping[str, Any], secrets: dict[str, Any]) -> Any:
+    """Somebody else's settings: a text is a secret unless it is known to be none."""
+    if isinstance(value, Mapping):
+        return {k: _foreign((*path, k), k, each, old, secrets) for k, each in value.items()}
+    if isinstance(value, list):
+        return [_foreign((*path, str(number)), key, each, old, secrets) for number, each in enumerate(value)]
+    secret = bool(_NAMED_LIKE_ONE.search(key))
+    if not secret and isinstance(value, str) and value != MASK:
+        # An address may have somebody's name and password in it, or a token behind its question mark.
+        secret = key.lower() not in _HARMLESS_KEYS or bool({"@", "?"} & set(value))
+        secret = secret and not _MOMENT.fullmatch(value)
+    # A mask that was answered comes back as one, whatever stands there by now.
+    return _walk((), path, value, old, secrets, secret=secret or value == MASK, whole=False)
 
 
 def _filled(value: Any, path: tuple[str, ...], secrets: Mapping[str, Any]) -> Any:
@@ -143,6 +169,18 @@ def _types(kind: Any) -> Iterator[Any]:
 
 def _is_secret(field: FieldInfo) -> bool:
     return any(issubclass(kind, SecretStr | SecretBytes) for kind in _types(field.annotation))
+
+
+def _is_foreign(field: FieldInfo) -> bool:
+    """A free mapping whose model says that there may be secrets in it."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and extra.get("airbyte_secret") is True and dict in {*_origins(field.annotation)}
+
+
+def _origins(kind: Any) -> Iterator[Any]:
+    yield get_origin(kind) or kind
+    for part in get_args(kind):
+        yield get_origin(part) or part
 
 
 def _models(field: FieldInfo) -> _Models:
