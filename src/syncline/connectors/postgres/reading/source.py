@@ -18,8 +18,6 @@ from syncline.connectors.postgres.catalog import (
     server_of,
     tree_of,
 )
-from syncline.connectors.postgres.changes.check import check_log
-from syncline.connectors.postgres.changes.check_tables import check_logged_tables
 from syncline.connectors.postgres.changes.joint import begin_of_log, snapshot_of, wait_until_flushed
 from syncline.connectors.postgres.changes.lag import log_lag
 from syncline.connectors.postgres.changes.leaving import forget_connection
@@ -187,6 +185,9 @@ class PostgresSource:
     def _check_log(
         self, session: Session, capture: ChangeCapture, selection: Sequence[SelectedStream]
     ) -> list[Finding]:
+        from syncline.connectors.postgres.changes.check import check_log
+        from syncline.connectors.postgres.changes.check_tables import check_logged_tables
+
         server, names = server_of(session), log_names(self._context.connection, capture)
         found = check_log(session, capture, names, server)
         if server.standby:
