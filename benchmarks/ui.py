@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 import httpx
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 LINES = 1_000_000
 
@@ -92,6 +92,7 @@ def look(browser: Browser, address: str) -> dict[str, float]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.add_init_script(_WATCH)
+    watch = watched(page)
     page.goto(address)
     page.get_by_role("heading", level=1).wait_for()
     page.wait_for_timeout(1500)
@@ -101,42 +102,46 @@ def look(browser: Browser, address: str) -> dict[str, float]:
         return {...told, fcp: performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0,
           requests: all.length, kilobytes: all.reduce((sum, e) => sum + e.transferSize, 0) / 1000} }"""
     )
-    told["busy"] = busy(page)
+    told["busy"] = busy(watch)
     context.close()
     return told
 
 
-def busy(page: Page) -> float:
-    """Milliseconds of processor time that the page's thread has had."""
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.setTimeDomain", {"timeDomain": "threadTicks"})
-    session.send("Performance.enable")
+def busy(session: CDPSession) -> float:
+    """Milliseconds of processor time that the page's thread has had since ``watched``."""
     told = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
-    session.detach()
     return float(told["TaskDuration"]) * 1000
+
+
+def watched(page: Page) -> CDPSession:
+    """From now on the page's processor time is counted, whatever else the machine does."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    return session
 
 
 def log(browser: Browser, base: str) -> str:
     """Load a million lines, scroll through them, filter them."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.add_init_script(_LOG)
+    watch = watched(page)
     page.goto(base + places(base)["Job"])
     page.get_by_role("button", name="Load the older ones too").click(timeout=120_000)
-    began = busy(page)
+    began = busy(watch)
     page.get_by_text(f"{LINES:,} lines").wait_for(timeout=600_000)
-    loaded = busy(page) - began
+    loaded = busy(watch) - began
     frame = page.get_by_role("log")
     heap = page.evaluate("performance.memory ? performance.memory.usedJSHeapSize / 1e6 : 0")
-    began = busy(page)
+    began = busy(watch)
     for step in range(100):
         frame.evaluate("(e, at) => { e.scrollTop = at * (e.scrollHeight - e.clientHeight) }", step / 99)
         page.wait_for_timeout(16)
-    scrolled = (busy(page) - began) / 100
+    scrolled = (busy(watch) - began) / 100
     last = page.get_by_text(f"line {LINES - 1} of many", exact=True).is_visible()
-    began = busy(page)
+    began = busy(watch)
     page.get_by_label("Filter the log").fill("line 777777")
     page.get_by_text(f"1 of {LINES:,} lines").wait_for(timeout=120_000)
-    filtered = busy(page) - began
+    filtered = busy(watch) - began
     in_document = page.locator(".log-line").count()
     page.close()
     return (
