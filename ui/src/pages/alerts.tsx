@@ -142,6 +142,7 @@ function Messages({ alert }: { alert: Alert }) {
   const found = useQuery({
     queryKey: ["alerts", "messages", alert.alertId],
     queryFn: () => data(own.GET("/workspaces/{workspaceId}/alerts/{alertId}/messages", { params: { path: { workspaceId: alert.workspaceId, alertId: alert.alertId } } })),
+    refetchInterval: (query) => (query.state.data?.messages.some((each) => each.status === "pending") ? 3000 : false),
   });
   const channels = useChannels(alert.workspaceId);
   if (!found.data) return found.error ? <Broken error={found.error} /> : <Loading rows={3} />;

@@ -76,7 +76,7 @@ export default function Quarantine({ detail }: { detail: Detail }) {
           </Table.ScrollContainer>
         </div>
       )}
-      {stream && rows > 0 && <Rows key={`${stream} ${reason}`} connectionId={connectionId} stream={stream} reason={reason} />}
+      {stream && <Rows key={`${stream} ${reason}`} connectionId={connectionId} stream={stream} reason={reason} />}
     </Stack>
   );
 }
@@ -115,6 +115,9 @@ function Rows({ connectionId, stream, reason }: { connectionId: string; stream: 
     await again();
   };
   if (!found.data) return found.error ? <Broken error={found.error} /> : <Loading label="Reading the rows" />;
+  // What became of the last ones is still told when none is left.
+  const none = found.data.total === 0;
+  if (none && !outcome) return null;
   const ids = [...chosen];
   const toggle = (id: string) => setChosen((before) => { const after = new Set(before); if (!after.delete(id)) after.add(id); return after; });
   return (
@@ -125,7 +128,7 @@ function Rows({ connectionId, stream, reason }: { connectionId: string; stream: 
           {outcome.stays.length > 10 && <Text size="sm">and {outcome.stays.length - 10} more stay.</Text>}
         </Alert>
       )}
-      <Group justify="space-between">
+      <Group justify="space-between" display={none ? "none" : undefined}>
         <Text fw={650} className="break">{stream}: {plural(found.data.total, "row")}</Text>
         <Group gap="xs">
           <Button size="xs" leftSection={<IconRestore size={15} />} loading={busy} disabled={ids.length === 0} onClick={() => void replay({ stream, ids, all: false })}>Write {ids.length > 0 ? plural(ids.length, "row") : "the chosen"} after all</Button>
