@@ -74,6 +74,17 @@ def test_the_dockerfile_says_what_exists() -> None:
         assert extra in project["project"]["optional-dependencies"]
 
 
+def test_the_image_is_built_from_sources_and_from_no_other_build() -> None:
+    """``COPY . .`` would take over compiled libraries and whole environments of whoever builds it."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    ignored = {line for line in lines if line and not line.startswith("#")}
+    assert {".git", ".venv", "build", "ui/node_modules", "**/*.so"} <= ignored
+    needed = ["pyproject.toml", "setup.py", "MANIFEST.in", "requirements.lock", "README.md", "LICENSE"]
+    for path in (*needed, "src/syncline/__init__.py", "ui/package.json", "ui/build.py", "ui/src/app.tsx"):
+        assert (ROOT / path).is_file(), path
+        assert not any(path == each or path.startswith(f"{each}/") for each in ignored), path
+
+
 def test_the_dockerfiles_constraints_are_the_locks_versions(tmp_path: Path) -> None:
     """Its ``sed``, run."""
     command = next(rest for word, rest in dockerfile() if word == "RUN" and "requirements.lock" in rest)
