@@ -19,7 +19,7 @@ from syncline.service.project import Connection
 from syncline.service.selection import named_streams
 from syncline.settings import Settings
 from syncline.verify import VerifyReport, verify_stream
-from syncline.verify.moment import FixedMoment
+from syncline.verify.moment import FixedMoment, fixes_moments
 from syncline.verify.side import Progress
 
 __all__ = ["StreamVerdict", "verify_connection"]
@@ -58,7 +58,9 @@ def verify_connection(
     with ExitStack() as stack:
         ends = stack.enter_context(opened(connection, settings))
         chosen = named_streams(ends.select(), streams)
-        logged = [s for s in chosen if s.sync_mode.incremental] if has_log(ends.source) else []
+        config = validated(connector("source", connection.source.type), connection.source, "source")
+        held = has_log(ends.source) and fixes_moments(config)
+        logged = [s for s in chosen if s.sync_mode.incremental] if held else []
         moment = stack.enter_context(common_moment(connection, settings)) if logged else None
         for selected in chosen:
             try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.sdk.config import ConnectorConfig
 
-__all__ = ["FixedMoment", "fixed_moment"]
+__all__ = ["FixedMoment", "fixed_moment", "fixes_moments"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,12 @@ class FixedMoment:
 
     lsn: int
     snapshot: str
+
+
+def fixes_moments(config: ConnectorConfig) -> bool:
+    """Whether a moment of this source can be fixed, so that ends are compared while it is written to. Sources of MySQL
+    are compared as they are now."""
+    return not type(config).__module__.startswith("syncline.connectors.mysql.")
 
 
 @contextmanager

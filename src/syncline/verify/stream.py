@@ -216,6 +216,11 @@ def _open_source(
         known = checkpoint.schema.fields if selected.stream.mapping == () else selected.stream.schema.fields
         fields = [f for f in known if f.name not in METADATA]
         return open_files_source(config, selected, fields, checkpoint.position, latest, work_dir)
+    if _connector(config) == "mysql":
+        from syncline.verify.mysql_ends import open_mysql_source
+
+        fields = list(selected.stream.schema.fields)
+        return open_mysql_source(config, selected, fields, checkpoint.position, latest, work_dir)
     raise _unknown("source", type(config).__name__)
 
 
@@ -249,7 +254,8 @@ def _unknown(role: str, name: str) -> SynclineError:
     return SynclineError(
         ErrorKind.CONFIG,
         f"verify cannot read {role} {name!r}",
-        hint="it reads Postgres and files as sources; Postgres, DuckDB, local, s3, delta and iceberg as destinations",
+        hint="it reads Postgres, MySQL and files as sources; Postgres, DuckDB, local, s3, delta and iceberg as "
+        "destinations",
     )
 
 
