@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ class Shop:
     database: str
     folder: Path
     also: dict[str, dict[str, Any]] = field(default_factory=dict)  # more destinations, by name
+    capture: dict[str, Any] = field(default_factory=dict)  # settings of the log
 
     def __post_init__(self) -> None:
         self.session = psycopg.connect(self.server.dsn(self.database), autocommit=True)
@@ -38,7 +40,8 @@ class Shop:
 
     def fill(self, first: int, last: int) -> None:
         self.session.execute(
-            "INSERT INTO orders SELECT g, 'n' || g, repeat(md5(g::text), 100), g / 3.0 FROM generate_series(%s::int, %s::int) g",
+            "INSERT INTO orders SELECT g, 'n' || g, repeat(md5(g::text), 100), g / 3.0 "
+            "FROM generate_series(%s::int, %s::int) g",
             [first, last],
         )
 
@@ -54,7 +57,7 @@ class Shop:
 
     def write(self, *names: str, method: Mapping[str, Any] | None = None, **connection: Any) -> Path:
         """``method`` is the source's replication_method (None: the log)."""
-        capture = {"method": "CDC", "heartbeat": 1} if method is None else dict(method)
+        capture = {"method": "CDC", "heartbeat": 1, **self.capture} if method is None else dict(method)
         source = postgres(self.server, self.database, tables=["orders"], replication_method=capture)
         document = {
             "sources": {"shop": source},
@@ -83,10 +86,12 @@ class Shop:
     def _last(self, name: str) -> Rows:
         files = [str(p) for p in (self.folder / name).rglob("*.parquet") if "_syncline" not in p.parts]
         records = ds.dataset(files, format="parquet").to_table().to_pylist()
+        places = [(r["id"], r["_syncline_lsn"], r["_syncline_ordinal"]) for r in records]
+        assert len(set(places)) == len(places), "a change is there twice"
         last: dict[int, dict[str, Any]] = {}
         for record in sorted(records, key=lambda r: (r["_syncline_lsn"], r["_syncline_ordinal"])):
             before = last.get(record["id"], {})
-            kept = {c: before.get(c) for c in record.get("_syncline_unchanged") or ()}
+            kept = {c: before.get(c) for c in json.loads(record["_syncline_unchanged"] or "[]")}
             last[record["id"]] = {**record, **kept}
         rows = [r for r in last.values() if r["_syncline_op"] != "delete"]
         return sorted((r["id"], r["note"], r["big"], r["amount"]) for r in rows)

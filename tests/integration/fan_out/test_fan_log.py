@@ -62,6 +62,36 @@ def test_one_that_is_away_fails_alone_and_goes_on_later(shop: Shop, postgres_ser
 
 
 @pytest.mark.slow
+def test_one_that_holds_a_full_spool_is_left_behind(shop: Shop) -> None:
+    with psycopg.connect(shop.server.dsn("postgres"), autocommit=True) as session:
+        session.execute(f"CREATE DATABASE {shop.database}_away".encode())
+    shop.also["away"] = postgres(shop.server, f"{shop.database}_away", schema="replica")
+    shop.capture = {"spool": {"path": str(shop.folder / "spool"), "durable": True, "max_bytes": 64 << 20}}
+    shop.fill(1, 10)
+    file = shop.write("warehouse", "away", mode="incremental")
+    succeed("sync", file)
+    _rename(shop, "away", "gone")
+    for first in range(1000, 1010):  # 80 MB, which is more than the spool takes
+        shop.session.execute("INSERT INTO orders VALUES (%s, 'large', repeat('x', 8000000), 1)", [first])
+    done = syncline("sync", file, "--json", "--attempts", "1")
+    assert [each["status"] for each in done.json] == ["succeeded", "failed"], done.text
+    assert shop.rows_at("warehouse") == shop.rows()
+
+    _rename(shop, "gone", "away")
+    done = syncline("sync", file, "--json")
+    assert done.json[0]["status"] == "succeeded"
+    error = done.json[1]["error"]
+    assert error["kind"] == "conflict"
+    assert "has lost its place in the log: the spool was full" in error["message"]
+    assert "--connection shop/away" in error["hint"]
+    succeed("state", "reset", file, "--yes", "--connection", "shop/away")
+    done = succeed("sync", file, "--json")
+    assert [each["streams"][0]["rows_read"] for each in done.json] == [0, 20]
+    with psycopg.connect(shop.server.dsn(f"{shop.database}_away")) as there:
+        assert there.execute("SELECT id, note, big, amount FROM replica.orders ORDER BY id").fetchall() == shop.rows()
+
+
+@pytest.mark.slow
 def test_a_new_destination_copies_and_joins(shop: Shop) -> None:
     shop.fill(1, 500)
     file = shop.write("warehouse", mode="incremental")
@@ -92,6 +122,12 @@ def test_one_destination_becomes_several_and_back_without_a_new_copy(shop: Shop)
     shop.fill(111, 115)
     assert succeed("sync", file, "--json").json["streams"][0]["rows_read"] == 5
     assert shop.rows_at("warehouse") == shop.rows()
+    # What is remembered of the warehouse's need is older than the truth by now, and for the replica, which was taken out,
+    # nothing was kept.
+    done = syncline("sync", shop.write("replica", "warehouse", mode="incremental"), "--json")
+    assert [each["status"] for each in done.json] == ["failed", "succeeded"]
+    assert done.json[0]["error"]["kind"] == "conflict"
+    assert done.json[1]["streams"][0]["rows_read"] == 0
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@
     hub.ended("lake")                                  # it will not run again
     hub.close()
 
-What is shared, and for how long: a catalogue or a look at the source for seconds; a plan as long as whoever asks later
+What is shared, and for how long: a catalogue or a look at the source for a minute; a plan as long as whoever asks later
 would plan the same (and the log is still kept for it from the plan's beginning on); rows while somebody may want them.
 """
 
@@ -35,12 +35,21 @@ __all__ = ["COPY_BYTES", "Hub"]
 #: What is read once and not yet taken by all may take so much of the disk.
 COPY_BYTES = 4 << 30
 #: A look at the source holds for others so long: they all begin together.
-_LOOK_SECONDS = 10.0
+_LOOK_SECONDS = 60.0
 #: Who comes later than this plans anew, and rows that nobody took for so long go.
 _PLAN_SECONDS = 600.0
 _SWEEP_SECONDS = 15.0
 
 T = TypeVar("T")
+
+
+@dataclass(kw_only=True)
+class _Look:
+    """An answer of the source, and which destinations have it."""
+
+    answer: Any
+    at: float
+    told: set[str] = field(default_factory=set)
 
 
 @dataclass(eq=False)
@@ -89,7 +98,7 @@ class Hub:
         self._numbers = count(1)
         self.source = open_source(self._reference, context)
         self.log = self._shared_log()
-        self._looks: dict[str, tuple[float, Any]] = {}
+        self._looks: dict[str, _Look] = {}
         self._plans: dict[str, _Plan] = {}
         self._going_by: dict[tuple[str, str], _Plan] = {}  # destination and stream
         self._feeds: dict[str, Recording] = {}
@@ -140,18 +149,17 @@ class Hub:
 
     # -- looks -----------------------------------------------------------------------------------------------------
 
-    def once(self, what: str, ask: Callable[[], T]) -> T:
-        """The answer of a moment ago, or a new one."""
+    def once(self, destination: str, what: str, ask: Callable[[], T]) -> T:
+        """What another destination was answered a moment ago, or a new answer. Who asks again begins again."""
         with self._asking:
             known = self._looks.get(what)
-            if known is not None and time.monotonic() - known[0] < _LOOK_SECONDS:
-                return cast(T, known[1])
-            answer = ask()
-            self._looks[what] = (time.monotonic(), answer)
-            return answer
+            if known is None or destination in known.told or time.monotonic() - known.at > _LOOK_SECONDS:
+                known = self._looks[what] = _Look(answer=ask(), at=time.monotonic())
+            known.told.add(destination)
+            return cast(T, known.answer)
 
-    def discover(self) -> Catalog:
-        return self.once("catalog", self.source.discover)
+    def discover(self, destination: str) -> Catalog:
+        return self.once(destination, "catalog", self.source.discover)
 
     def change_log(self, destination: str, selection: Sequence[SelectedStream]) -> ChangeLog | None:
         return None if self.log is None else self.log.of(destination, selection)

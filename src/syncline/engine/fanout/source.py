@@ -44,10 +44,10 @@ class _Shared:
 
     def check(self, selection: Sequence[SelectedStream] = ()) -> list[Finding]:
         names = ",".join(sorted(str(s.name) for s in selection))
-        return self._hub.once(f"check {names}", lambda: self._hub.source.check(selection))
+        return self._hub.once(self._destination, f"check {names}", lambda: self._hub.source.check(selection))
 
     def discover(self) -> Catalog:
-        return self._hub.discover()
+        return self._hub.discover(self._destination)
 
     def snapshot(self, selected: SelectedStream) -> ReadPlan:
         return self._hub.plan(self._destination, selected, "copy", lambda source: source.snapshot(selected))

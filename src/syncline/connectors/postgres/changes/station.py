@@ -113,8 +113,6 @@ class Station:
         """Make what is missing at the source and give ``member`` its place: ``lowest`` is the least position of its
         streams (None: all are copied first), ``identity`` what its ledger says of the log it was in. Raises
         ``conflict`` when what it needs is not there any more. :meth:`receive` must follow."""
-        if lowest is not None:
-            self.ensure_place(member)
         slot = self._ready_slot(session, slot)
         if self.spool is None:
             try:
@@ -124,9 +122,8 @@ class Station:
                 raise
         assert self.spool is not None
         if lowest is not None and lowest < self.spool.begin:
-            raise self._lost(
-                member, f"the spool begins at {lsn_to_text(self.spool.begin)}, and it is at {lsn_to_text(lowest)}"
-            )
+            begins = f"the spool begins at {lsn_to_text(self.spool.begin)}, and it is at {lsn_to_text(lowest)}"
+            raise self._lost(member, self._needs.why_left(member) or begins)
         # One that copies first needs the log from its plan on, which is made later than this.
         self._needs.take_place(member, self.spool.begin if lowest is None else lowest)
         return slot
@@ -307,44 +304,21 @@ class Station:
             switch = self.server.left(int(identity["timeline"]))
         held = Held(empty=spool.empty, begin=spool.begin, end=spool.end, identity=spool.identity)
         known = self._owner() == self._claim(held.identity)
-        others = {other: lsn for other, lsn in self._needs.all().items() if other != member}
-        unknown = [m for m in self._members if m != member and m not in others and not self._needs.why_left(m)]
-        if unknown:
-            # Whoever has not been here yet may have a place in the log all the same (it was its connection's only
-            # destination, or the file was lost): what there is stays for it until it says so.
-            usable = known and not held.empty and (switch is None or held.end <= switch)
-            earliest = held.begin if usable and held.end >= slot.confirmed else slot.confirmed
-            others |= dict.fromkeys(unknown, earliest)
-        start, afresh = self._receive_from(slot, held, others, lowest, known=known, switch=switch)
+        # Others may have a place that we do not know of (it was its connection's only destination, or the file of the
+        # needs was lost), or one that the file is behind of: what there is stays for them until they say more.
+        usable = known and not held.empty and (switch is None or held.end <= switch)
+        earliest = held.begin if usable and held.end >= slot.confirmed else slot.confirmed
+        others = [m for m in self._members if m != member and not self._needs.why_left(m)]
+        places = {other: max(self._needs.of(other) or 0, earliest) for other in others}
+        needed = [*places.values(), *(() if lowest is None else (lowest,))]
+        start, afresh = receive_from(
+            slot, held, min(needed, default=None), known=known, switch=switch, now=self.server.end
+        )
         if afresh:
             spool.reset(start)
             self._write_owner(json.dumps(self._claim(spool.identity)))
-        for each in unknown:
-            if each in others:
-                self._needs.take_place(each, spool.begin)
-
-    def _receive_from(
-        self,
-        slot: Slot,
-        held: Held,
-        others: dict[str, int],
-        lowest: int | None,
-        *,
-        known: bool,
-        switch: int | None,
-    ) -> tuple[int, bool]:
-        """See :func:`receive_from`. Those who are away (``others``) may have lost what those who are here still have:
-        they lose their places then."""
-        assert self.server is not None
-        while others:
-            needed = min((*others.values(), *(() if lowest is None else (lowest,))))
-            try:
-                return receive_from(slot, held, needed, known=known, switch=switch, now=self.server.end)
-            except SynclineError as error:
-                worst = min(others, key=lambda name: others[name])
-                del others[worst]
-                self._needs.leave(worst, error.message.partition(": ")[2])
-        return receive_from(slot, held, lowest, known=known, switch=switch, now=self.server.end)
+        for other, lsn in places.items():
+            self._needs.take_place(other, lsn)
 
     def _claim(self, spool: str) -> dict[str, str]:
         """Whose log a spool holds. The ledger remembers it too, but hears of a new spool only after it is filled."""
