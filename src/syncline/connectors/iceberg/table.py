@@ -16,7 +16,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -98,7 +98,7 @@ class IcebergTable:
         catalog = self._open()
         made = iceberg_fields(schema, itertools.count(1).__next__)
         try:
-            with told(self.place):
+            with self._told():
                 with contextlib.suppress(NamespaceAlreadyExistsError):
                     catalog.create_namespace(self._identifier[0])
                 table = catalog.create_table(
@@ -124,7 +124,7 @@ class IcebergTable:
         table: Their = state.handle
         commit = Commit(table, self._root)
         try:
-            with told(self.place):
+            with self._told():
                 other = change.schema is not None and change.schema != state.schema
                 kept = state.lost is not None and not change.accepts_loss
                 held = table.properties[HELD] if kept else change.pointer.name
@@ -173,7 +173,7 @@ class IcebergTable:
             keys -= {f.file_path for m in manifests.values() for f in self._entries(table, m)}
         commit = Commit(table, self._root)
         try:
-            with told(self.place):
+            with self._told():
                 commit.forget(sorted(gone))
                 after = commit.put()
         except CommitFailedException:
@@ -188,9 +188,22 @@ class IcebergTable:
 
     # -- within --------------------------------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Within, pyiceberg's errors become ours."""
+        try:
+            with told(self.place):
+                yield
+        except SynclineError as error:
+            if error.kind is ErrorKind.PERMISSION:
+                # Its client asks by HEAD, whose refusal does not say why. Ours says: a key that is not valid any more,
+                # or which right is missing.
+                self._store.get(f"{self._folder}metadata/none")
+            raise
+
     def _load(self) -> Their | None:
         catalog = self._open()
-        with told(self.place):
+        with self._told():
             try:
                 return catalog.load_table(self._identifier)
             except (NoSuchTableError, NoSuchNamespaceError):
@@ -286,7 +299,7 @@ class IcebergTable:
         """The manifests of a snapshot; a list never changes, so each is read once."""
         known = self._lists.get(snapshot.manifest_list)
         if known is None:
-            with told(self.place):
+            with self._told():
                 known = self._lists[snapshot.manifest_list] = tuple(snapshot.manifests(table.io))
         return known
 
@@ -298,7 +311,7 @@ class IcebergTable:
         """The data files that a manifest names; it never changes, so each is read once."""
         known = self._entries_of.get(manifest.manifest_path)
         if known is None:
-            with told(self.place):
+            with self._told():
                 entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
             known = tuple(e.data_file for e in entries if e.data_file.content == DataFileContent.DATA)
             self._entries_of[manifest.manifest_path] = known
