@@ -122,7 +122,7 @@ def test_one_destination_becomes_several_and_back_without_a_new_copy(shop: Shop)
     shop.fill(111, 115)
     assert succeed("sync", file, "--json").json["streams"][0]["rows_read"] == 5
     assert shop.rows_at("warehouse") == shop.rows()
-    # What is remembered of the warehouse's need is older than the truth by now, and for the replica, which was taken out,
+    # What is remembered of the warehouse's need is older than the truth by now; for the replica, which was taken out,
     # nothing was kept.
     done = syncline("sync", shop.write("replica", "warehouse", mode="incremental"), "--json")
     assert [each["status"] for each in done.json] == ["failed", "succeeded"]
