@@ -12,6 +12,7 @@ from syncline.connectors.bigquery.changes import BigqueryChangeSession
 from syncline.connectors.bigquery.config import BigqueryDestinationConfig
 from syncline.connectors.bigquery.costs import Costs
 from syncline.connectors.bigquery.destination_check import check
+from syncline.connectors.bigquery.layout import layout_from
 from syncline.connectors.bigquery.ledger import Ledger, ledger_tables_are_there, make_ledger_tables
 from syncline.connectors.bigquery.loading import append_stage, deduped, merge_stages
 from syncline.connectors.bigquery.names import TableName
@@ -164,14 +165,15 @@ class BigqueryDestination:
     ) -> dict[str, object]:
         row = ledger.hold(token)
         hidden = place.hidden(target.generation)
-        plan = tables.columns(self._there(hidden, tables))
+        made = self._there(hidden, tables)
+        plan = tables.columns(made)
         existing = self._warehouse.find(place.table)
         # Somebody may have made a table of that name while we loaded: only ours is ever replaced.
         if existing is not None and not tables.made(existing, row):
             raise tables.in_the_way(existing)
         statement = None
         if target.dedupe:
-            statement = deduped(target, hidden, place.table, plan, tables.layout(plan).clauses)
+            statement = deduped(target, hidden, place.table, plan, layout_from(made).clauses)
         return announcement(hidden, place.table, checkpoint, statement)
 
     def quarantine(self, connection: str, stream: StreamName) -> Iterator[QuarantineEntry]:

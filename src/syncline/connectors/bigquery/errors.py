@@ -15,7 +15,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 __all__ = ["ABORTED", "from_google", "our_errors", "reasons_of"]
 
 #: How BigQuery says that another transaction won; the whole of ours is undone and can be done again.
-ABORTED = ("aborted due to concurrent", "could not serialize", "transaction conflict", "conflict on ")
+ABORTED = ("aborted due to concurrent", "could not serialize", "transaction conflict", "failed to commit")
 
 _ROLES = (
     "grant the account roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project: "
@@ -40,6 +40,8 @@ def reasons_of(error: Exception) -> set[str]:
 
 def from_google(error: Exception, **where: Any) -> SynclineError:
     """The error as ours."""
+    if isinstance(error, api.RetryError) and isinstance(error.cause, Exception):
+        error = error.cause  # what it was that did not pass in time says more
     kind, hint = _kind(error)
     text = str(getattr(error, "message", None) or error).strip()
     message = text.splitlines()[0] if text else type(error).__name__

@@ -12,7 +12,7 @@ from syncline.connectors.bigquery.names import quote, quoted_list
 from syncline.connectors.bigquery.types import CLUSTERED
 from syncline.core.checkpoint import StreamTarget
 
-__all__ = ["Layout", "layout_of"]
+__all__ = ["Layout", "layout_from", "layout_of"]
 
 _EXTRACTED_AT = ("_syncline_extracted_at", "_airbyte_extracted_at")
 #: BigQuery takes 10,000 partitions of a table, and modifies 4,000 of them in one job.
@@ -22,12 +22,13 @@ _MOST_CLUSTERED = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """``day``: the column whose days are partitions. ``ranges``: the column whose ranges of ``size`` are. ``cluster``:
-    columns by which rows are ordered within."""
+    """``day``: the column whose days are partitions. ``ranges``: the column whose ranges of ``size`` up to
+    ``end`` are. ``cluster``: columns by which rows are ordered within."""
 
     day: str | None = None
     ranges: str | None = None
     size: int = 0
+    end: int = 0
     cluster: tuple[str, ...] = ()
 
     def apply(self, table: bq.Table) -> None:
@@ -35,7 +36,7 @@ class Layout:
         if self.day is not None:
             table.time_partitioning = bq.TimePartitioning(field=self.day)
         if self.ranges is not None:
-            span = bq.PartitionRange(start=0, end=self.size * _PARTITIONS, interval=self.size)
+            span = bq.PartitionRange(start=0, end=self.end, interval=self.size)
             table.range_partitioning = bq.RangePartitioning(span, field=self.ranges)
         if self.cluster:
             table.clustering_fields = list(self.cluster)
@@ -47,11 +48,23 @@ class Layout:
         if self.day is not None:
             out.append(f"PARTITION BY TIMESTAMP_TRUNC({quote(self.day)}, DAY)")
         if self.ranges is not None:
-            array = f"GENERATE_ARRAY(0, {self.size * _PARTITIONS}, {self.size})"
+            array = f"GENERATE_ARRAY(0, {self.end}, {self.size})"
             out.append(f"PARTITION BY RANGE_BUCKET({quote(self.ranges)}, {array})")
         if self.cluster:
             out.append(f"CLUSTER BY {quoted_list(self.cluster)}")
         return "\n".join(out)
+
+
+def layout_from(table: bq.Table) -> Layout:
+    """The layout of a table that we made."""
+    time, ranges = table.time_partitioning, table.range_partitioning
+    return Layout(
+        day=None if time is None else time.field,
+        ranges=None if ranges is None else ranges.field,
+        size=0 if ranges is None else int(ranges.range_.interval),
+        end=0 if ranges is None else int(ranges.range_.end),
+        cluster=tuple(table.clustering_fields or ()),
+    )
 
 
 def layout_of(
@@ -69,5 +82,6 @@ def layout_of(
         day=day,
         ranges=names[target.primary_key[0]] if whole else None,
         size=config.key_partition_size,
+        end=config.key_partition_size * _PARTITIONS,
         cluster=tuple(cluster[:_MOST_CLUSTERED]),
     )

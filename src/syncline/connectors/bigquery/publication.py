@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from syncline.connectors.bigquery.errors import our_errors
 from syncline.connectors.bigquery.ledger import Ledger
 from syncline.connectors.bigquery.names import TableName
 from syncline.connectors.bigquery.warehouse import Script, Warehouse
@@ -41,7 +40,6 @@ def finish(
     """Carry out what was announced, from wherever it stopped. Returns the checkpoint that is now the entry."""
     hidden, table = warehouse.table_name(pending["hidden"]), warehouse.table_name(pending["table"])
     checkpoint = StreamCheckpoint.from_json(pending["checkpoint"])
-    _make_room(warehouse, hidden, table)
     if pending["statement"] is not None:
         warehouse.query_once(pending["statement"], pending["job"], what="publish", stream=stream)
     else:
@@ -56,14 +54,3 @@ def finish(
     # Only now: until the entry stood, somebody else might have had to copy it.
     warehouse.drop(hidden)
     return checkpoint
-
-
-def _make_room(warehouse: Warehouse, hidden: TableName, table: TableName) -> None:
-    """BigQuery does not put a table in the place of one that is partitioned otherwise: that one goes first, and for the
-    moment of the job there is none. It happens once, after the setting was changed."""
-    new, old = warehouse.find(hidden), warehouse.find(table)
-    if new is None or old is None:
-        return
-    with our_errors(table=table.path):
-        if (new.time_partitioning, new.range_partitioning) != (old.time_partitioning, old.range_partitioning):
-            warehouse.drop(table)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from google.cloud import bigquery as bq
 
 from syncline.connectors.bigquery.config import BigqueryDestinationConfig
-from syncline.connectors.bigquery.layout import Layout, layout_of
+from syncline.connectors.bigquery.layout import Layout, layout_from, layout_of
 from syncline.connectors.bigquery.ledger import Ledger, Row
 from syncline.connectors.bigquery.names import OURS, TableName, column_names, digest, literal, normal, quote
 from syncline.connectors.bigquery.types import Fit, column_type, fit
@@ -106,9 +106,9 @@ class Tables:
         plan = self.inspect(existing, row)
         made = self.made(existing, row)
         if replace:
-            self._prepare_hidden(hidden, plan, checkpoint)
+            self._prepare_hidden(hidden, plan, checkpoint, existing)
         elif existing is None:
-            self._create(self._place.table, plan, {})
+            self._create(self._place.table, plan, {}, self._layout(plan, None))
             made = True
         else:
             self.evolve(plan, made=made)
@@ -146,13 +146,15 @@ class Tables:
         claimed = row is not None and row.made and (row.table or "").lower() == self._place.table.name.lower()
         return claimed or (existing.labels or {}).get(_LABEL) == self._place.mark
 
-    def _prepare_hidden(self, hidden: TableName, plan: ColumnPlan, checkpoint: StreamCheckpoint) -> None:
+    def _prepare_hidden(
+        self, hidden: TableName, plan: ColumnPlan, checkpoint: StreamCheckpoint, existing: bq.Table | None
+    ) -> None:
         if self._warehouse.find(hidden) is not None:
             return
         if checkpoint.done:
             raise self.generation_is_gone(hidden)
         extra = {**plan.kept, **({ORDER: "INT64"} if self._target.dedupe else {})}
-        self._create(hidden, plan, extra)
+        self._create(hidden, plan, extra, self._layout(plan, existing))
 
     def generation_is_gone(self, hidden: TableName) -> SynclineError:
         return SynclineError(
@@ -162,15 +164,18 @@ class Tables:
             where=self._where,
         )
 
-    def _create(self, name: TableName, plan: ColumnPlan, extra: Mapping[str, str]) -> None:
+    def _create(self, name: TableName, plan: ColumnPlan, extra: Mapping[str, str], layout: Layout) -> None:
         columns = {**{plan.names[n]: t for n, t in plan.types.items()}, **extra}
         table = bq.Table(name.path, [bq.SchemaField(n, t) for n, t in columns.items()])
-        self.layout(plan).apply(table)
+        layout.apply(table)
         table.labels = {_LABEL: self._place.mark}
         self._warehouse.create(table)
 
-    def layout(self, plan: ColumnPlan) -> Layout:
-        """How a table that we make is partitioned and clustered."""
+    def _layout(self, plan: ColumnPlan, existing: bq.Table | None) -> Layout:
+        """How a table that we make is partitioned and clustered. What is to take the place of another is as that one:
+        BigQuery refuses anything else, and to drop that one first would be a moment at which a late run does it too."""
+        if existing is not None:
+            return layout_from(existing)
         return layout_of(self._config, self._target, plan.names, plan.types)
 
     def evolve(self, plan: ColumnPlan, *, made: bool) -> None:

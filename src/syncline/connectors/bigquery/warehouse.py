@@ -133,7 +133,7 @@ class Warehouse:
 
     def try_once(self, sql: str, values: Mapping[str, Any], name: str, *, what: str, stream: str = "") -> Answer | None:
         """Run a statement under this very job id. None when there has been such a job; it has ended then."""
-        with our_errors(stream=stream or None):
+        with self._changing, our_errors(stream=stream or None):
             try:
                 return self._answer(self._begin(sql, values, name, what), what, stream)
             except api.Conflict:

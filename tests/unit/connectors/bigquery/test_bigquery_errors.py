@@ -34,9 +34,11 @@ def _google(status: int, message: str, reason: str = "") -> Exception:
         (auth.RefreshError("invalid_grant: Token has been expired"), ErrorKind.AUTH, "credentials_json"),
         (auth.TransportError("no route"), ErrorKind.UNREACHABLE, "address"),
         (requests.ConnectionError("refused"), ErrorKind.UNREACHABLE, "address"),
+        (api.RetryError("15 s exceeded", requests.ConnectionError("refused")), ErrorKind.UNREACHABLE, "address"),
         (_google(404, "Not found: Table a:b.c", "notFound"), ErrorKind.CONFIG, "location"),
         (_google(503, "try again", "backendError"), ErrorKind.TRANSIENT, "again"),
         (_google(400, "Transaction is aborted due to concurrent update", "invalidQuery"), ErrorKind.TRANSIENT, "again"),
+        (_google(400, "Failed to commit: conflict", "invalidQuery"), ErrorKind.TRANSIENT, "again"),
         (_google(400, "Syntax error", "invalidQuery"), ErrorKind.SCHEMA, "refused"),
     ],
 )
