@@ -34,6 +34,7 @@ __all__ = [
     "ActorChange",
     "NewActor",
     "clear_configuration",
+    "clear_within",
     "clone",
     "create",
     "delete",
@@ -201,7 +202,12 @@ def remove(transaction: Transaction, caller: Caller, actor: Actor) -> None:
 def clear_configuration(control: Control, actor: Actor) -> dict[str, Any]:
     """The configuration with its secrets. Only for handing it to a process that opens the connector."""
     with control.database.read() as transaction:
-        return fill(actor.configuration, _opened(control, transaction, actor))
+        return clear_within(control, transaction, actor)
+
+
+def clear_within(control: Control, transaction: Transaction, actor: Actor) -> dict[str, Any]:
+    """As :func:`clear_configuration`, within a transaction: for checking it as a whole."""
+    return fill(actor.configuration, _opened(control, transaction, actor))
 
 
 def stored_secrets(control: Control, actor: Actor) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from syncline.sdk.interpolation import literal
 from syncline.sdk.mapping import checked_blocks
 from syncline.sdk.reference import check_config
 from syncline.service import airbyte_config, audit, definitions, probes
+from syncline.service.actors import clear_within
 from syncline.service.callers import Caller, Role
 from syncline.service.changes import UNSET, Unset, kept
 from syncline.service.control import Control
@@ -257,7 +258,8 @@ def _check(
     _check_schedule(transaction, connection)
     check_options(connection.options)
     definition = definitions.within(transaction, caller, "destination", destination.definition_id)
-    config = airbyte_config.connector_config(definition, destination.configuration)
+    # With its secrets: a connector may look into one, and finds nothing in a mask.
+    config = airbyte_config.connector_config(definition, clear_within(control, transaction, destination))
     check_config(definitions.connector_of(definition), literal(placed(definition, config, connection)), "destination")
 
 

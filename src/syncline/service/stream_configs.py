@@ -107,10 +107,10 @@ def placed(definition: Definition, config: Mapping[str, Any], connection: Stored
             kind = "source"
     if "s3_path_format" in names:
         return _in_folders(found, kind, written, prefix)
-    if not {"namespace", "table_prefix", "schema"} <= names.keys():
-        if kind != "destination" or prefix:
-            raise invalid("prefix" if prefix else "namespaceDefinition", f"{definition.name} cannot do that")
-        return found
+    if prefix and "table_prefix" not in names:
+        raise invalid("prefix", f"{definition.name} cannot do that")
+    if kind != "destination" and not {"namespace", "schema"} <= names.keys():
+        raise invalid("namespaceDefinition", f"{definition.name} cannot do that")
     return _in_schemas(definition, found, names, kind, written, prefix)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 from tests.integration.api.conftest import made
+from tests.integration.api.served import Served
 
 
 def test_defaults(api: httpx.Client, source: dict[str, Any], destination: dict[str, Any]) -> None:
@@ -240,3 +242,30 @@ def test_the_web_applications_form(api: httpx.Client, connection: dict[str, Any]
     assert found["isSyncing"] is False
     again = {"connectionId": connection["connectionId"], "syncCatalog": found["syncCatalog"], "skipReset": True}
     assert made(api, "/api/v1/web_backend/connections/update", again)["syncCatalog"] == found["syncCatalog"]
+
+
+def test_a_connector_may_look_into_its_secrets(api: httpx.Client, server: Served, source: dict[str, Any]) -> None:
+    """BigQuery's key is JSON; what stands in its place in answers is not."""
+    key = {
+        "type": "service_account",
+        "client_email": "a@b.invalid",
+        "token_uri": "https://t.invalid",
+        "private_key": "k",
+    }
+    configuration = {
+        "destinationType": "bigquery",
+        "project_id": "my-project-1",
+        "dataset_id": "raw",
+        "dataset_location": "EU",
+        "credentials_json": json.dumps(key),
+    }
+    body = {"name": "warehouse", "workspaceId": server.workspace, "configuration": configuration}
+    destination = made(api, "/v1/destinations", body)
+    assert destination["configuration"]["credentials_json"] == "**********"
+    ends = {"sourceId": source["sourceId"], "destinationId": destination["destinationId"]}
+    connection = made(api, "/v1/connections", ends)
+    place = f"/v1/connections/{connection['connectionId']}"
+    changed = api.patch(place, json={"prefix": "x_"})
+    assert changed.status_code == 200, changed.text
+    # It has one dataset, and says so where another would be needed.
+    assert api.patch(place, json={"namespaceDefinition": "source"}).status_code == 422

@@ -35,7 +35,7 @@ FILE: dict[str, Any] = {
             "destination": "copy",
             "schedule": "0 3 * * *",
             "time_zone": "Europe/Berlin",
-            "tags": ["nightly"],
+            "tags": ["nightly", "Finance"],
             "mode": "incremental",
             "streams": [
                 {"name": "public.orders", "mode": "incremental_deduped_history", "primary_key": ["id"]},
@@ -94,7 +94,7 @@ def test_what_was_applied_is_there_and_is_written_out_equal(project: Project) ->
     assert "applied: 4 created, 0 unchanged" in told
     orders = project.named("connection")["orders"]
     assert orders["schedule"]["cronExpression"] == "0 3 * * *"
-    assert [tag["name"] for tag in orders["tags"]] == ["nightly"]
+    assert {tag["name"] for tag in orders["tags"]} == {"nightly", "Finance"}
     assert [(s["namespace"], s["name"]) for s in orders["configurations"]["streams"]] == [
         ("public", "orders"),
         ("public", "customers"),
@@ -118,6 +118,7 @@ def test_what_others_made_is_written_out_so_that_it_can_be_applied(project: Proj
     project.content = written
     assert project.apply("--check")[1] == "plan: 4 unchanged\n"
     del written["connections"]["orders"]["prefix"], written["connections"]["late"]["prefix"]
+    written["connections"]["orders"]["tags"].reverse()  # in no order of their own
     assert written["connections"] == FILE["connections"]
 
 

@@ -89,6 +89,8 @@ def values_of(name: str, block: ConnectionBlock) -> Values:
 def block_json(block: ConnectionBlock) -> dict[str, Any]:
     """What the block says beyond the defaults and its ends."""
     found = block.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    if "tags" in found:
+        found["tags"] = sorted(set(found["tags"]))  # a set: the store keeps no order either
     return {key: value for key, value in found.items() if key not in ("source", "destination")}
 
 
@@ -100,7 +102,7 @@ def stored_json(stored: StoredConnection, names: Mapping[UUID, str]) -> dict[str
         "time_zone": stored.schedule.time_zone,
         "after": None if after is None else {key: _named(value, names) for key, value in after.items()},
         "enabled": stored.status == "active",
-        "tags": [tag.name for tag in stored.tags],
+        "tags": sorted(tag.name for tag in stored.tags),
         "priority": options.priority,
         "timeout_seconds": options.timeout_seconds,
         "no_progress_seconds": options.no_progress_seconds,
