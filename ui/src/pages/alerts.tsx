@@ -101,12 +101,12 @@ function Told() {
                       {alert.hint && !alert.resolvedAt && <Text size="sm" className="quiet break" lineClamp={3}>{alert.hint}</Text>}
                     </Table.Td>
                     <Table.Td maw={220}>
-                      <Link to={`/connections/${alert.connectionId}`} className="break">{alert.connection.slice(0, 120)}</Link>
+                      <Link to={`/connections/${alert.connectionId}`} className="link break">{alert.connection.slice(0, 120)}</Link>
                       {alert.jobId != null && <div><Link to={`/jobs/${alert.jobId}`} className="quiet">job {alert.jobId}</Link></div>}
                     </Table.Td>
                     <Table.Td style={{ whiteSpace: "nowrap" }}>
                       <Ago at={alert.since} />
-                      {alert.resolvedAt && <div className="quiet">for {span((Date.parse(alert.resolvedAt) - Date.parse(alert.since)) / 1000)}</div>}
+                      {alert.resolvedAt && alert.resolvedAt !== alert.since && <div className="quiet">for {span((Date.parse(alert.resolvedAt) - Date.parse(alert.since)) / 1000)}</div>}
                     </Table.Td>
                     <Table.Td ta="right">
                       <Button size="compact-xs" variant="subtle" onClick={() => setOpen(alert)}>
