@@ -14,6 +14,7 @@ from syncline.alerts.book import Alert, Book
 from syncline.alerts.config import AlertRules
 from syncline.alerts.facts import Facts, matters
 from syncline.alerts.rules import Finding, judge
+from syncline.core.failpoints import failpoint
 from syncline.engine.events import Event
 from syncline.engine.listener import Run, RunEnd
 
@@ -27,8 +28,9 @@ _MOST_HEARD = 100_000
 
 class Watchman:
     """A listener to runs. ``rules_for`` gives the rules of a connection; ``known`` what the store knows of all
-    connections that are to be watched, by id: asked from this thread, may be slow, may raise. Without ``known`` it
-    watches what it hears."""
+    connections that are to be watched, by id: asked from this thread, may be slow, may raise. When first asked it also
+    gives how each one's last run ended, which one that died may not have judged. Without ``known`` it watches what it
+    hears."""
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class Watchman:
                 run.connection_id or run.connection, Facts(connection=run.connection, connection_id=run.connection_id)
             )
             if isinstance(what, RunEnd):
+                failpoint("alert.heard")
                 facts.end(run, what, at)
                 self._judge(facts)  # the next run's first event would hide how this one ended
             else:

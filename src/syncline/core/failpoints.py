@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 
-__all__ = ["FAILPOINTS", "GATE_STEPS", "LOG_STEPS", "PLAN_STEPS", "failpoint"]
+__all__ = ["ALERT_STEPS", "FAILPOINTS", "GATE_STEPS", "LOG_STEPS", "PLAN_STEPS", "failpoint"]
 
 PLAN_STEPS: tuple[str, ...] = (
     "fence.before",  # nothing of this attempt is at the destination yet
@@ -53,7 +53,13 @@ GATE_STEPS: tuple[str, ...] = (
     "replay.forgotten",  # rows written from quarantine have left the store, the ledger still names them
 )
 
-FAILPOINTS = (*PLAN_STEPS, *LOG_STEPS, *GATE_STEPS)
+ALERT_STEPS: tuple[str, ...] = (
+    "alert.heard",  # a run has ended, which the store knows, and is not judged yet
+    "alert.written",  # the alert and its messages are in the store, nothing is sent
+    "alert.sent",  # the other side has taken the message, the store does not know
+)
+
+FAILPOINTS = (*PLAN_STEPS, *LOG_STEPS, *GATE_STEPS, *ALERT_STEPS)
 
 _hits: dict[str, int] = {}
 

@@ -17,6 +17,7 @@ from syncline.alerts.facts import Facts
 from syncline.alerts.message import Message, message_for
 from syncline.alerts.watchman import Watchman
 from syncline.core.errors import SynclineError
+from syncline.core.failpoints import failpoint
 from syncline.engine.events import Event
 from syncline.engine.listener import Run, RunEnd
 from syncline.jobs.known_schedules import KnownSchedules
@@ -27,6 +28,7 @@ from syncline.store import job_summary
 from syncline.store import secrets as sealed_rows
 from syncline.store.alerts import AlertRow, Channel, Delivery
 from syncline.store.database import Transaction
+from syncline.store.job_summary import LastEnd
 
 __all__ = ["Alarm"]
 
@@ -51,6 +53,7 @@ class Alarm:
         self._made: dict[tuple[str, str], AlertRules] = {}
         self._rules_at = datetime.min.replace(tzinfo=UTC)
         self._schedules = KnownSchedules()
+        self._caught_up = False
         self._watchman = Watchman(self, self._rules_for, self._known)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alarm", daemon=True)
@@ -101,6 +104,7 @@ class Alarm:
             if telling == "resolved":
                 channels = [c for c in channels if c.id not in unheard]
             rows.add_deliveries(tx, [_delivery(row, each, telling, message) for each in channels])
+        failpoint("alert.written")
         _log.info("%s: %s: %s", alert.connection, telling, alert.sentence)
 
     # What the store knows.
@@ -125,6 +129,8 @@ class Alarm:
     def _known(self) -> Iterable[Facts]:
         with self._control.database.read() as tx:
             scheduled = self._schedules.refreshed(tx)
+            # Once: what a server that died had not judged yet. Later ends are heard.
+            ends = {} if self._caught_up else {each.connection_id: each for each in job_summary.last_ends(tx)}
             for each in job_summary.of_connections(tx):
                 connection = scheduled.get(each.id)
                 yield Facts(
@@ -134,7 +140,9 @@ class Alarm:
                     # One that never succeeded is as old as itself: it should have by now.
                     last_success_at=each.last_success_at or each.created_at,
                     expected_every=None if connection is None else interval_of(connection.schedule),
+                    **_ended(ends.get(each.id)),
                 )
+        self._caught_up = True
 
     # The courier.
 
@@ -163,6 +171,7 @@ class Alarm:
         if to is not None:
             try:
                 send(to[1], Message(title=delivery.title, body=delivery.body, level=delivery.level))
+                failpoint("alert.sent")
             except SynclineError as failure:
                 error = failure
                 _log.warning("alert %s to channel %s: %s", delivery.alert_id, to[0].name, failure)
@@ -176,6 +185,21 @@ class Alarm:
             else:
                 again = datetime.now(UTC) + timedelta(seconds=_RETRY_SECONDS[delivery.tries])
                 rows.retry_delivery(tx, delivery.id, again, error.message)
+
+
+def _ended(last: LastEnd | None) -> dict[str, Any]:
+    """The last run's end among the facts."""
+    if last is None:
+        return {}
+    status = "succeeded" if last.succeeded else "failed"
+    end = RunEnd(status=status, final=True, error=last.error, seconds=last.seconds, rows=last.rows, bytes=0)
+    return {
+        "last_end": end,
+        "error": last.error,
+        "job": last.job_id,
+        "rows": last.rows,
+        "last_seconds": last.seconds,
+    }
 
 
 def _alert(row: AlertRow) -> Alert:
