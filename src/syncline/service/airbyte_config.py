@@ -47,15 +47,49 @@ def completed(definition: Definition, configuration: Mapping[str, Any]) -> _Conf
     its fields refuses the whole list."""
     role, name = definition.role, definition.type_name
     found = {**_DEFAULTS.get((role, name), {}), **configuration}
-    if role == "destination" or (definition.airbyte and all(found.get(k) for k in _REQUIRED.get(name, ()))):
+    for key, kind in _SHORT.items():
+        if definition.airbyte and isinstance(found.get(key), str) and name in _HAVE_SHORT:
+            found[key] = {kind: found[key]}
+    if role == "destination" or (definition.airbyte and _is_complete(name, found)):
         found[type_key(role)] = name
     return found
 
 
+def _is_complete(name: str, found: Mapping[str, Any]) -> bool:
+    """Whether a source's configuration has all that the clients' model of its type requires."""
+    if not all(found.get(key) for key in _REQUIRED.get(name, ())):
+        return False
+    for key, kind in _SHORT.items():
+        form = found.get(key)
+        needs = _FORMS.get((name, key, form.get(kind)), ()) if isinstance(form, Mapping) else ()
+        if isinstance(form, Mapping) and not all(form.get(need) for need in needs):
+            return False
+    return True
+
+
 #: What the clients' models require of a source that names its type.
-_REQUIRED = {"postgres": ("host", "database", "username"), "s3": ("bucket", "streams")}
+_REQUIRED = {
+    "hubspot": ("credentials",),
+    "mysql": ("host", "port", "database", "username", "replication_method"),
+    "postgres": ("host", "database", "username"),
+    "s3": ("bucket", "streams"),
+    "stripe": ("account_id", "client_secret"),
+}
+#: Objects that our databases' connectors also take as one word, and the key of the word: a client that finds a text
+#: there refuses the whole list.
+_SHORT = {"replication_method": "method", "ssl_mode": "mode", "tunnel_method": "tunnel_method"}
+_HAVE_SHORT = ("mysql", "postgres")
+#: What the models require of such an object, by its word.
+_FORMS: dict[tuple[str, str, Any], tuple[str, ...]] = {
+    ("postgres", "replication_method", "CDC"): ("publication", "replication_slot"),
+    ("postgres", "ssl_mode", "verify-ca"): ("ca_certificate",),
+    ("postgres", "ssl_mode", "verify-full"): ("ca_certificate",),
+    ("mysql", "ssl_mode", "verify_ca"): ("ca_certificate",),
+    ("mysql", "ssl_mode", "verify_identity"): ("ca_certificate",),
+}
 #: What the clients' models require and ours take for granted.
 _DEFAULTS: dict[tuple[str, str], _Config] = {
+    ("source", "mysql"): {"port": 3306},
     ("source", "postgres"): {"port": 5432},
     ("destination", "postgres"): {"port": 5432, "schema": "public"},
     ("destination", "s3"): {"s3_bucket_path": "", "s3_bucket_region": "", "format": {"format_type": "Parquet"}},

@@ -137,3 +137,27 @@ def test_looks_at_what_is_not_there_are_not_found(api: httpx.Client) -> None:
     assert api.post("/api/v1/sources/check_connection", json={"sourceId": nothing}).status_code == 404
     assert api.post("/api/v1/sources/discover_schema", json={"sourceId": nothing}).status_code == 404
     assert api.get("/v1/streams", params={"sourceId": nothing}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("configuration", "shown", "typed"),
+    [
+        ({"sourceType": "postgres", "replication_method": "CDC"}, {"replication_method": {"method": "CDC"}}, False),
+        ({"sourceType": "postgres", "ssl_mode": "require"}, {"ssl_mode": {"mode": "require"}}, True),
+        (
+            {"sourceType": "mysql", "replication_method": "STANDARD"},
+            {"replication_method": {"method": "STANDARD"}},
+            True,
+        ),
+        ({"sourceType": "mysql"}, {}, False),
+    ],
+)
+def test_a_short_form_is_shown_as_the_object_that_clients_parse(
+    api: httpx.Client, server: Served, configuration: dict[str, Any], shown: dict[str, Any], typed: bool
+) -> None:
+    """And a source names its type only when it has all that the clients' model of that type requires."""
+    about = {"host": "db.invalid", "database": "shop", "username": "reader", "password": "p"}
+    body = {"name": "short", "workspaceId": server.workspace, "configuration": about | configuration}
+    made_ = made(api, "/v1/sources", body)
+    assert made_["configuration"].items() >= shown.items()
+    assert ("sourceType" in made_["configuration"]) is typed
