@@ -23,7 +23,7 @@ def test_every_type_is_equal_and_differences_are_seen(copy: Copy, method: dict[s
     copy.mode = "incremental" if method else "full_refresh"
     table(copy)
     fill(copy)
-    more = {"quarantine": {"max_rows": 10}}
+    more: dict[str, Any] = {"quarantine": {"max_rows": 10}}
     copy.sync(**more)
     done = verify(copy, **more)
     assert done.code == 0, done.text
