@@ -42,7 +42,8 @@ class Database:
             "threads": config.threads,
             # Rows of a batch need not be kept in line with others: insertion then holds fewer of them.
             "preserve_insertion_order": False,
-            "temp_directory": str(self.side / "tmp"),
+            # Made by DuckDB when it needs it, in a folder that must be there; ours beside the file comes and goes.
+            "temp_directory": f"{self.path}.tmp",
             # Closing the file would rewrite row groups only to join small ones: with 16 commits of 125,000 rows that
             # costs 1.7 s of CPU per million. Deleted rows are another matter: see :func:`.loading.reclaim`.
             "max_vacuum_tasks": 0,

@@ -318,7 +318,7 @@ def _sync(path: Path) -> None:
 
 def remove_empty_side(side: Path) -> None:
     """Remove the folder beside the database if nothing is in it."""
-    for folder in (side / "stage", side / "tmp", side):
+    for folder in (side / "stage", side):
         _remove_empty(folder)
 
 
