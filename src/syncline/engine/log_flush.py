@@ -16,7 +16,7 @@ from syncline.core.change import ChangeBatch, ChangeSlice, Op, concat_changes
 from syncline.core.checkpoint import StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName, WriteMode
-from syncline.engine.log_lookup import as_inserts, filled, left_out
+from syncline.engine.log_lookup import as_inserts, doubtful, filled, left_out
 from syncline.engine.log_stream import LogStream
 from syncline.quality.limits import Limits
 from syncline.quality.screen import Screen
@@ -192,9 +192,21 @@ class Flush:
         key = list(stream.target.primary_key)
         if not key:
             return batch
-        wanted = left_out(batch)
-        fetched = self._log.fetch(stream.read_as, batch.data.select(key).filter(wanted))
-        return filled(batch, key, wanted, fetched)
+        wanted = every = left_out(batch)
+        until = stream.snapshot_until
+        if until is not None:
+            wanted = pc.and_(every, pc.less(batch.lsn, pa.scalar(until, batch.lsn.type)))
+        while wanted.true_count:
+            fetched = self._log.fetch(stream.read_as, batch.data.select(key).filter(wanted))
+            whole = filled(batch, key, wanted, fetched)
+            if until is None or not doubtful(batch, key, wanted, fetched):
+                return whole
+            # What came may be of another row by now, whose own changes lie further on: those are asked for as well.
+            self._put_off_end(stream)
+            if wanted.equals(every):
+                return whole
+            wanted = every
+        return batch
 
     def _moved_whole(self, stream: LogStream, batch: ChangeBatch) -> ChangeBatch:
         """While the log tells again what a copy has seen already, the row under a former key may be another one that
@@ -217,11 +229,15 @@ class Flush:
         """The present rows under these keys. They are ahead of the log, and under a key there may be another row by
         now: until the log has come to this moment, a former key is no witness of what a moved row holds."""
         found = self._log.fetch(stream.read_as, keys)
+        self._put_off_end(stream)
+        return found
+
+    def _put_off_end(self, stream: LogStream) -> None:
+        """Until the log has come to this moment, it tells of the stream what a look at its rows has seen already."""
         if stream.snapshot_until is not None:
             applying, self.applying = self.applying, None  # should the log fail here, it is not the stream's fault
             stream.snapshot_until = max(stream.snapshot_until, self._log.end())
             self.applying = applying
-        return found
 
 
 def _before(part: ChangeSlice, until: int) -> ChangeSlice:

@@ -13,7 +13,7 @@ from syncline.core.batch import Batch
 from syncline.core.change import ChangeBatch, Op
 from syncline.core.schema import StreamSchema
 
-__all__ = ["as_inserts", "filled", "left_out"]
+__all__ = ["as_inserts", "doubtful", "filled", "left_out"]
 
 
 def left_out(batch: ChangeBatch) -> pa.Array:
@@ -46,6 +46,26 @@ def filled(batch: ChangeBatch, key: Sequence[str], wanted: pa.Array, fetched: Ba
             misfits += [replace(told[take[row]], row=row) for row in rows]  # type: ignore[index]
     data = pa.RecordBatch.from_arrays(columns, schema=batch.data.schema)
     return replace(batch, data=data, misfits=tuple(sorted(misfits, key=lambda m: (m.row, m.column))))
+
+
+def doubtful(batch: ChangeBatch, key: Sequence[str], wanted: pa.Array, fetched: Batch) -> bool:
+    """Whether a row fetched for one of the ``wanted`` ones need not be that row as its last change left it: the key is
+    gone or was new to the row (another one may have it by now), or what the change did tell is not what came."""
+    if batch.moved is not None and pc.and_(batch.moved, wanted).true_count:
+        return True
+    present = {row: i for i, row in enumerate(_rows(fetched.data.select(list(key))))}
+    last = {row: i for i, row in enumerate(_rows(batch.data.select(list(key)))) if wanted[i].as_py()}
+    if not last.keys() <= present.keys():
+        return True
+    told = batch.data.take(pa.array(last.values(), pa.int64()))
+    came = fetched.data.take(pa.array([present[row] for row in last], pa.int64()))
+    for name in batch.data.schema.names:
+        mask = batch.unchanged.get(name)
+        unsaid = [False] * len(last) if mask is None else mask.take(pa.array(last.values(), pa.int64())).to_pylist()
+        pairs = zip(told.column(name).to_pylist(), came.column(name).to_pylist(), unsaid, strict=True)
+        if any(said != now and not left for said, now, left in pairs):
+            return True
+    return False
 
 
 def as_inserts(fetched: Batch, schema: StreamSchema, of: ChangeBatch) -> ChangeBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 from syncline.core.batch import Batch, Misfit
 from syncline.core.change import ChangeBatch, Op
 from syncline.core.schema import Field, StreamSchema
-from syncline.engine.log_lookup import as_inserts, filled, left_out
+from syncline.engine.log_lookup import as_inserts, doubtful, filled, left_out
 
 SCHEMA = StreamSchema(
     fields=(
@@ -58,3 +59,20 @@ def test_values_without_a_place_in_their_carrier_come_with_their_text() -> None:
     found = filled(changes, ["id"], left_out(changes), rows)
     assert [(m.row, m.column, m.text) for m in found.misfits] == [(1, "n", "NaN")]
     assert as_inserts(rows, SCHEMA, changes).misfits == (told,)
+
+
+def test_a_fetched_row_may_be_another_one() -> None:
+    changes = batch([{"id": 1, "n": 1}, {"id": 1, "n": 2}, {"id": 2, "n": 3}], big=[True, True, False])
+    wanted = left_out(changes)
+
+    def doubt(*rows: dict[str, Any], of: ChangeBatch = changes) -> bool:
+        return doubtful(of, ["id"], wanted, fetched(*rows))
+
+    assert not doubt({"id": 1, "n": 2, "big": "one"}), "as its last change left it"
+    assert doubt({"id": 1, "n": 1, "big": "one"}), "not the last one"
+    assert doubt(), "gone"
+    assert doubt({"id": 2, "n": 3, "big": "two"}), "another's"
+    moved = replace(changes, moved=pa.array([False, True, False]))
+    assert doubt({"id": 1, "n": 2, "big": "one"}, of=moved), "it has come to this key, another may have come since"
+    elsewhere = replace(changes, moved=pa.array([False, False, True]))
+    assert not doubt({"id": 1, "n": 2, "big": "one"}, of=elsewhere)

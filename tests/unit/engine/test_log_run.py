@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import threading
 import time
@@ -103,8 +104,10 @@ def replayed(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
             state.pop(r["id"], None)
             continue
         unchanged = r["_syncline_unchanged"] or ""
-        before = state.get(r["id"], {})
-        state[r["id"]] = {**r, "big": before.get("big", r["big"]) if "big" in unchanged else r["big"]}
+        old = r["_syncline_old_key"]
+        before = state.pop(json.loads(old)["id"] if old else r["id"], {})
+        # What was left out may have been looked up; then it stands there.
+        state[r["id"]] = {**r, "big": before.get("big") if "big" in unchanged and r["big"] is None else r["big"]}
     return plain(list(state.values()))
 
 
@@ -228,8 +231,9 @@ def test_a_destination_that_fails_while_it_is_asked_what_it_has_loses_no_stream(
     check(source, mode)
 
 
+@pytest.mark.parametrize("mode", modes())
 @pytest.mark.parametrize("apart", [False, True], ids=["in one batch", "in two"])
-def test_a_row_that_was_fetched_under_a_key_that_another_one_has_by_now(tmp_path: Path, apart: bool) -> None:
+def test_a_row_that_was_fetched_under_a_key_that_another_one_has_by_now(tmp_path: Path, apart: bool, mode: str) -> None:
     """X goes from 1 to 10 and on to 20, Y takes 10. The log is read late, and while it shows again what the copy has
     seen, values that it leaves out are asked for: under 10 that gives Y's, which must not stay with X."""
     source = Source(7)
@@ -260,11 +264,12 @@ def test_a_row_that_was_fetched_under_a_key_that_another_one_has_by_now(tmp_path
             made.set()
 
     source.world.trip = trip
-    assert source.run(tmp_path, MODES[1]).error is None
+    assert source.run(tmp_path, mode).error is None
     assert steps == ["joins", "reads"]
-    found = {row["id"]: row["big"] for row in source.world.visible["a"]}
-    assert (found[200], found[100]) == (rows[1]["big"], rows[2]["big"])
-    check(source, MODES[1])
+    if mode == MODES[1]:
+        found = {row["id"]: row["big"] for row in source.world.visible["a"]}
+        assert (found[200], found[100]) == (rows[1]["big"], rows[2]["big"])
+    check(source, mode)
 
 
 @pytest.mark.parametrize("mode", modes())
