@@ -31,8 +31,9 @@ def browser() -> Iterator[Browser]:
         pytest.skip("the page is not built: make ui")
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        # Chromium's sandbox does not work for root, which runs the tests in containers.
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        # Chromium's sandbox does not work for root, which runs the tests in containers. Without a graphics card its
+        # own process for one costs more than all the rest.
+        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield running
         running.close()
 

@@ -87,7 +87,7 @@ def test_the_server_goes_away_and_comes_back(browser: Browser, server: Site, con
         expect_success(page)
 
 
-@pytest.mark.parametrize("path", ["/", "/jobs/1", "/sources", "/nowhere/at/all"])
+@pytest.mark.parametrize("path", ["/", "/jobs/1", "/sources", "/alerts/rules", "/nowhere/at/all"])
 def test_every_address_can_be_opened(browser: Browser, server: Site, path: str) -> None:
     with opened(browser, server, path) as page:
         expect(page.locator("main")).to_contain_text(re.compile(r"\w"))

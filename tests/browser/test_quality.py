@@ -7,12 +7,11 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, CDPSession, Page, expect
 from tests.browser.site import Site, opened
 
 from syncline.api.ui import STATIC
@@ -24,8 +23,12 @@ UI = Path(__file__).resolve().parents[2] / "ui"
 MOST = 500
 
 PAGES = ["/", "/setup", "/jobs", "/jobs/{job}", "/sources", "/sources/{source}", "/connections/{connection}"]
-PAGES += [f"/connections/{{connection}}/{tab}" for tab in ("streams", "schema", "state", "settings")]
+TABS = ("streams", "mappings", "schema", "changes", "quality", "quarantine", "state", "settings")
+PAGES += [f"/connections/{{connection}}/{tab}" for tab in TABS]
 PAGES += ["/destinations", "/connectors", "/cdc", "/access", "/audit", "/settings", "/sources/new"]
+PAGES += ["/alerts", "/alerts/channels", "/alerts/rules"]
+#: Milliseconds that the page's own thread may be busy until a filter has been followed, whatever else the machine does.
+MOST_BUSY = 1500
 
 
 def test_the_first_page_is_small(browser: Browser) -> None:
@@ -90,6 +93,19 @@ def test_the_keyboard_reaches_the_work(browser: Browser, server: Site, connectio
         expect(page.get_by_role("heading", level=1)).to_contain_text(connection["name"])
 
 
+def busy(session: CDPSession) -> float:
+    """Milliseconds of processor time that the page's thread has had since ``watched``."""
+    told = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+    return float(told["TaskDuration"]) * 1000
+
+
+def watched(page: Page) -> CDPSession:
+    """From now on the page's processor time is counted, whatever else the machine does."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    return session
+
+
 def test_a_thousand_connections_are_a_few_rows(browser: Browser, server: Site) -> None:
     """The answer is made up, the page is real: it keeps the rows in view in the document and filters at once."""
     run = {"type": "sync", "status": "succeeded", "createdAt": "2026-01-01T00:00:00Z", "seconds": 3.0, "bytes": 9}
@@ -117,10 +133,10 @@ def test_a_thousand_connections_are_a_few_rows(browser: Browser, server: Site) -
         rows = page.get_by_role("table").get_by_role("row")
         expect(rows.nth(3)).to_be_visible()
         assert rows.count() < 60
-        began = time.monotonic()
+        watch = watched(page)
         page.get_by_label("Filter connections").fill("0777")
         expect(rows).to_have_count(2)
-        assert time.monotonic() - began < 5, "filtering takes long"
+        assert busy(watch) < MOST_BUSY, "filtering takes long"
 
 
 def test_a_long_log_is_smooth(browser: Browser, server: Site, connection: dict[str, Any]) -> None:

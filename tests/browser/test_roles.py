@@ -53,7 +53,7 @@ def test_roles_hide_what_they_may_not_do(browser: Browser, guarded: Site, shop: 
         expect(page.get_by_role("button", name="Pause")).not_to_be_attached()
     with opened(browser, guarded, "/audit") as page:
         sign_in(page, "admin@localhost")
-        expect(page.get_by_role("cell", name="create connection Shop")).to_be_visible()
+        expect(page.get_by_role("cell", name="create connection Shop", exact=True)).to_be_visible()
 
 
 def test_a_wrong_password_is_told_and_a_right_one_leads_to_the_page_asked_for(browser: Browser, guarded: Site) -> None:
