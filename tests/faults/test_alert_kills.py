@@ -31,7 +31,8 @@ def test_a_message_survives_its_server(step: str, tmp_path: Path) -> None:
             path = f"{OWN}/workspaces/{server.workspace()}/alerts/{alert['alertId']}/messages"
             (message,) = until(lambda: (m := server.call("GET", path)["messages"]) and m[0]["status"] == "sent" and m)
             assert message["telling"] == "opened"
-        assert len(taken) == wanted
+        # An answer that took too long is tried again too: each try is in the store, but for the one that died.
+        assert wanted <= len(taken) <= wanted - 1 + message["tries"]
         assert len({t["message"] for t in taken}) == 1
 
 

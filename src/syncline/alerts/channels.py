@@ -38,6 +38,7 @@ def check_channel(url: str) -> str:
 def send(url: str, message: Message) -> None:
     """Deliver one message. Raises ``unreachable`` when it was not taken, ``transient`` when nobody answered within
     :data:`SEND_SECONDS`. Blocks that long at most: what hangs is left behind in a thread."""
+    _apprise()  # its import is ours to wait for, and no part of the other side's time
     said: Queue[str] = Queue()
     done: Queue[bool] = Queue(maxsize=1)
 
