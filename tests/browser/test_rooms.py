@@ -97,6 +97,19 @@ def test_a_gate_holds_back_and_its_rows_go_to_quarantine(
         page.get_by_role("tab", name="Quarantine").click()
         page.get_by_role("button", name=re.compile("email|regex|pattern")).first.click()
         expect(page.get_by_text("<i>no address</i>")).to_have_count(2)
+        # Dropped: one, after being asked. Written after all: the other, once the gate lets it.
+        page.get_by_role("checkbox").first.check()
+        page.get_by_role("button", name="Drop the chosen").click()
+        page.get_by_role("dialog").get_by_role("button", name="Drop them").click()
+        expect(page.get_by_text("<i>no address</i>")).to_have_count(1)
+        page.get_by_role("tab", name="Quality").click()
+        write_gates(page, [])
+        expect(page.get_by_role("button", name="Keep these")).to_be_disabled()
+        page.get_by_role("tab", name="Quarantine").click()
+        page.get_by_role("button", name=re.compile("email|regex|pattern")).first.click()
+        page.get_by_role("button", name="Write all of the stream").click()
+        expect(page.get_by_text("Nothing lies in quarantine")).to_be_visible()
+    assert rows(customers, "SELECT count(*) FROM customers") == [(499,)]
 
 
 def write_gates(page: Page, gates: list[dict[str, Any]]) -> None:
