@@ -56,7 +56,7 @@ ui-types: setup ## Write the types of the page from the server's OpenAPI documen
 ui-test: ui ## Run the page's component tests
 	cd ui && node node_modules/vitest/vitest.mjs run
 
-demo: setup ## Run the main job on an embedded Postgres: replicate, change, replicate again, verify
+demo: setup ## Run the main job on an embedded Postgres, verify it; at a terminal, then the page until Ctrl-C
 	@$(BIN)/syncline demo
 
 test: setup ## Run the tests (minutes)
