@@ -107,25 +107,25 @@ class Merge:
         pattern, row = f"s.c{count}", f"s.c{count + 1}"
         same = " AND ".join(f"b.{quote(k)} = s.c{count + 2 + i}" for i, k in enumerate(self._target.primary_key))
         whole = ", ".join(str(i) for i, p in enumerate(frame.patterns) if not p) or "-1"
-        missing = self._con.execute(
-            f"""
-            SELECT {row}
-            FROM {_FINAL} AS s
-            WHERE {pattern} NOT IN ({whole}) AND NOT EXISTS (SELECT 1 FROM {self._table} AS b WHERE {same})
-            ORDER BY 1
-            """
-        ).fetchall()
+        plain = ", ".join(f"s.c{i} AS c{i}" for i in range(count))
         values = ", ".join(f"{self._value(i, frame)} AS c{i}" for i in range(count))
-        first = quote(self._target.primary_key[0])
+        # Two statements in one: a join of all rows by "equal, and not whole" would compare each with each.
         self._con.execute(
             f"""
             CREATE OR REPLACE TEMPORARY TABLE {_ROWS} AS
-            SELECT {values}
+            SELECT {plain}, {row} AS number
             FROM {_FINAL} AS s
-            LEFT JOIN {self._table} AS b ON {same} AND {pattern} NOT IN ({whole})
-            WHERE {pattern} IN ({whole}) OR b.{first} IS NOT NULL
+            WHERE {pattern} IN ({whole})
+            UNION ALL
+            SELECT {values}, {row} AS number
+            FROM {_FINAL} AS s
+            JOIN {self._table} AS b ON {same}
+            WHERE {pattern} NOT IN ({whole})
             """
         )
+        missing = self._con.execute(
+            f"SELECT {row} FROM {_FINAL} AS s WHERE {row} NOT IN (SELECT number FROM {_ROWS}) ORDER BY 1"
+        ).fetchall()
         self._con.execute(f"DROP TABLE {_FINAL}")
         return _ROWS, [int(number) for (number,) in missing]
 
