@@ -22,6 +22,7 @@ from syncline.service.control import Control
 from syncline.service.definitions import Definition
 from syncline.service.errors import NotFoundError, invalid
 from syncline.service.inputs import checked_json, checked_name, checked_number
+from syncline.service.programs import ensure_no_program
 from syncline.service.secrets.masking import fill, split
 from syncline.store import actors as rows
 from syncline.store import connections, secrets, workspaces
@@ -245,7 +246,9 @@ def prepared(
     masked, clear = split((definitions.model_of(definition),), named, old)
     whole = fill(masked, clear)
     references.check(control.settings, whole)
-    check_config(spec, literal(airbyte_config.connector_config(definition, whole)), definition.role)
+    config = airbyte_config.connector_config(definition, whole)
+    check_config(spec, literal(config), definition.role)
+    ensure_no_program(spec.config_model(), config, control.settings.jobs)
     return airbyte_config.completed(definition, masked), clear
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.jobs.transform.step import TransformStep, parse_steps
+from syncline.service.programs import ensure_programs_allowed
 from syncline.settings import JobSettings
 
 __all__ = ["allowed_steps", "steps_json"]
@@ -27,15 +28,10 @@ def steps_json(items: Sequence[Any], folder: Path, where: str) -> tuple[dict[str
 
 
 def allowed_steps(steps: Sequence[Mapping[str, Any]], settings: JobSettings) -> tuple[Mapping[str, Any], ...]:
-    """The steps, for a server: programs run only where its operator says so, since whoever may edit a connection could
-    otherwise run anything on the server's machine. Raises ``permission``."""
+    """The steps, for a server: programs run only where its operator says so. Raises ``permission``."""
     local = [s["name"] for s in steps if TransformStep.from_json(s).local]
-    if local and not settings.programs:
-        raise SynclineError(
-            ErrorKind.PERMISSION,
-            f"step {local[0]!r} runs a program on the server's machine, which this server does not allow",
-            hint="its operator allows it by SYNCLINE_PROGRAMS=1; sql, http and databricks need no leave",
-        )
+    if local:
+        ensure_programs_allowed(f"step {local[0]!r}", settings, "sql, http and databricks")
     return tuple(steps)
 
 

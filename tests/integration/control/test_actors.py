@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from tests.integration.control.conftest import POSTGRES, S3, MakeActor
 
-from syncline.core.errors import SynclineError
+from syncline.core.errors import ErrorKind, SynclineError
 from syncline.service import actors, audit, connections, definitions
 from syncline.service.actors import ActorChange, NewActor
 from syncline.service.callers import ANONYMOUS
@@ -217,3 +218,18 @@ def test_a_custom_definition_stands_for_the_connector_of_its_image(control: Cont
     definitions.delete(control, ANONYMOUS, "source", unknown.id)
     with pytest.raises(NotFoundError):
         definitions.get(control, ANONYMOUS, "source", unknown.id)
+
+
+@pytest.mark.parametrize("form", [{"command": ["touch", "/tmp/x"]}, {"executable": "/bin/true"}])
+@pytest.mark.parametrize("role", ["source", "destination"])
+def test_a_program_of_the_callers_choice_needs_the_operators_leave(
+    control: Control, first: FirstStart, role: Any, form: dict[str, Any]
+) -> None:
+    new = NewActor(workspace_id=first.workspace.id, name="any", configuration={f"{role}Type": "airbyte", **form})
+    for made in (actors.create, actors.untried):
+        with pytest.raises(SynclineError, match="which this server does not allow") as caught:
+            made(control, ANONYMOUS, role, new)
+        assert caught.value.kind is ErrorKind.PERMISSION
+        assert "SYNCLINE_PROGRAMS=1" in caught.value.hint
+    control.settings = replace(control.settings, jobs=replace(control.settings.jobs, programs=True))
+    assert actors.create(control, ANONYMOUS, role, new).configuration.keys() >= form.keys()

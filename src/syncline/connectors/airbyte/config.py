@@ -26,9 +26,15 @@ class ProgramConfig(ConnectorConfig):
         default=None, description="requirements that replace those of the package's metadata, where these are broken"
     )
     python: str | None = Field(default=None, description="version (3.11) or path of the Python to install it with")
-    executable: str | None = Field(default=None, description="path of an installed connector's executable")
+    executable: str | None = Field(
+        default=None,
+        description="path of an installed connector's executable",
+        json_schema_extra={"local_program": True},
+    )
     command: tuple[str, ...] | None = Field(
-        default=None, description="any command line; the protocol's arguments are added to it"
+        default=None,
+        description="any command line; the protocol's arguments are added to it",
+        json_schema_extra={"local_program": True},
     )
     config: dict[str, Any] = Field(
         default_factory=dict,
