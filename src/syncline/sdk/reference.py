@@ -99,7 +99,7 @@ def _problem(item: Any, model: type[ConnectorConfig]) -> str:
     if item["type"] == "missing":
         return f"{path!r} is required"
     message = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
-    return f"{path!r}: {message}"
+    return f"{path!r}: {message}" if path else message  # of the whole, not of one key
 
 
 def _known_keys(model: type[ConnectorConfig]) -> set[str]:

@@ -89,7 +89,7 @@ def test_a_manifest_from_a_file(folder: Path) -> None:
         ({"manifest": "/nowhere/manifest.yaml"}, "cannot be read"),
         ({"manifest": {"type": "DeclarativeSource"}}, "it has no version"),
         ({"manifest": {"version": "1", "type": "Other", "streams": []}}, "its type is Other"),
-        ({"manifest": str(MANIFEST), "package": "stripe"}, "give one of package, manifest, executable and command"),
+        ({"manifest": str(MANIFEST), "package": "stripe"}, "give one of package, executable, command and manifest"),
         ({"manifest": str(MANIFEST), "config": {}}, "the manifest requires 'pat'"),
         ({"manifest": str(MANIFEST), "config": {"pat": TOKEN, "base_ulr": "x"}}, "did you mean 'base_url'?"),
         (
