@@ -121,7 +121,7 @@ def concat_changes(batches: Sequence[ChangeBatch]) -> ChangeBatch:
         start += batch.rows
     return ChangeBatch(
         schema=first.schema,
-        data=_one([batch.data for batch in batches], first.data.schema),
+        data=pa.concat_batches([batch.data for batch in batches]),
         op=pa.concat_arrays([batch.op for batch in batches]),
         lsn=pa.concat_arrays([batch.lsn for batch in batches]),
         ordinal=pa.concat_arrays([batch.ordinal for batch in batches]),
@@ -130,18 +130,13 @@ def concat_changes(batches: Sequence[ChangeBatch]) -> ChangeBatch:
             name: pa.concat_arrays([batch.unchanged.get(name, _none(batch.rows)) for batch in batches])
             for name in unchanged
         },
-        old_key=None if keys is None else _one([_old_key(batch, keys) for batch in batches], keys),
+        old_key=None if keys is None else pa.concat_batches([_old_key(batch, keys) for batch in batches]),
         moved=None
         if keys is None
         else pa.concat_arrays([_none(batch.rows) if batch.moved is None else batch.moved for batch in batches]),
         misfits=tuple(misfits),
         evolution=first.evolution,
     )
-
-
-def _one(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
-    columns = [pa.concat_arrays([batch.column(i) for batch in batches]) for i in range(len(schema))]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _none(rows: int) -> pa.Array:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from syncline.connectors.bigquery.values import fitted
 from syncline.core.batch import Batch, QuarantinedRow
-from syncline.core.change import ChangeBatch, Op
+from syncline.core.change import ChangeBatch, Op, concat_changes
 from syncline.core.checkpoint import StreamTarget
 from syncline.core.schema import Field
 from syncline.sdk.collapse import FinalRows, collapse, stretches
@@ -113,42 +113,8 @@ def _taken(batch: ChangeBatch, rows: np.ndarray[tuple[int], np.dtype[np.bool_]])
 
 
 def joined(batches: Sequence[ChangeBatch]) -> ChangeBatch:
-    """Batches of one schema as one."""
-    if len(batches) == 1:
-        return batches[0]
-    names = {n for b in batches for n in b.unchanged}
-    old = next((b.old_key for b in batches if b.old_key is not None), None)
-    keys = None
-    if old is not None:
-        keys = _one([b.old_key if b.old_key is not None else _nulls(old.schema, b.rows) for b in batches])
-    return replace(
-        batches[0],
-        data=_one([b.data for b in batches]),
-        op=pa.concat_arrays([b.op for b in batches]),
-        lsn=pa.concat_arrays([b.lsn for b in batches]),
-        ordinal=pa.concat_arrays([b.ordinal for b in batches]),
-        committed_at=pa.concat_arrays([b.committed_at for b in batches]),
-        unchanged={n: pa.concat_arrays([b.unchanged.get(n, _false(b.rows)) for b in batches]) for n in sorted(names)},
-        old_key=keys,
-        moved=None
-        if old is None
-        else pa.concat_arrays([_false(b.rows) if b.moved is None else b.moved for b in batches]),
-        misfits=(),
-        evolution=None,
-    )
-
-
-def _one(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    arrays = [pa.concat_arrays([p.column(i) for p in parts]) for i in range(parts[0].num_columns)]
-    return pa.RecordBatch.from_arrays(arrays, schema=parts[0].schema)
-
-
-def _nulls(schema: pa.Schema, rows: int) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.nulls(rows, f.type) for f in schema], schema=schema)
-
-
-def _false(rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(False), rows)
+    """Batches of one schema as one; misfits were judged, and the table was altered, batch by batch."""
+    return concat_changes([replace(batch, misfits=(), evolution=None) for batch in batches])
 
 
 def _bools(array: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -212,7 +178,7 @@ def _stacked(target: StreamTarget, frames: list[tuple[list[pa.Array], list[froze
         parts.append(pa.RecordBatch.from_arrays(columns, schema=schema))
         patterns += own
         rows += len(arrays[0])
-    data = _one(parts)
+    data = pa.concat_batches(parts)
     return Frame(
         data=data,
         patterns=patterns,
