@@ -122,12 +122,14 @@ def test_one_destination_becomes_several_and_back_without_a_new_copy(shop: Shop)
     shop.fill(111, 115)
     assert succeed("sync", file, "--json").json["streams"][0]["rows_read"] == 5
     assert shop.rows_at("warehouse") == shop.rows()
-    # What is remembered of the warehouse's need is older than the truth by now; for the replica, which was taken out,
-    # nothing was kept.
-    done = syncline("sync", shop.write("replica", "warehouse", mode="incremental"), "--json")
-    assert [each["status"] for each in done.json] == ["failed", "succeeded"]
-    assert done.json[0]["error"]["kind"] == "conflict"
-    assert done.json[1]["streams"][0]["rows_read"] == 0
+    # What is remembered of the warehouse's need is older than the truth by now. For the replica, which was taken out,
+    # nothing was kept: it goes on while the spool happens to have its place yet, or says that it cannot.
+    replica, warehouse = syncline("sync", shop.write("replica", "warehouse", mode="incremental"), "--json").json
+    assert (warehouse["status"], warehouse["streams"][0]["rows_read"]) == ("succeeded", 0)
+    if replica["status"] == "failed":
+        assert replica["error"]["kind"] == "conflict"
+    else:
+        assert shop.rows_at("replica") == shop.rows()
 
 
 @pytest.mark.slow
