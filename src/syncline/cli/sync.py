@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +11,8 @@ import typer
 from syncline.cli.options import ConnectionOption, FileArgument, JsonOption
 
 if TYPE_CHECKING:
+    from syncline.engine.ports import EventSink
+    from syncline.service.project import Connection
     from syncline.service.sync import SyncOutcome
 
 __all__ = ["sync"]
@@ -55,7 +59,7 @@ def sync(
                 done = sync_parts(
                     parts,
                     settings,
-                    lambda part, sinks=sinks: sinks[part.label],  # type: ignore[misc]
+                    partial(_sink_of, sinks),
                     follow=follow,
                     max_attempts=attempts,
                     listener=listener,
@@ -79,6 +83,10 @@ def sync(
     failed = next((o.result.error for o in outcomes if o.result.error), None)
     if failed is not None:
         raise typer.Exit(failed.policy.exit_code)
+
+
+def _sink_of(sinks: Mapping[str, EventSink], part: Connection) -> EventSink:
+    return sinks[part.label]
 
 
 def _report(outcome: SyncOutcome) -> None:

@@ -219,7 +219,7 @@ class BigQueryServer:
         from google.cloud import bigquery
 
         options = ClientOptions(api_endpoint=self.endpoint)
-        nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        nobody = AnonymousCredentials()
         return bigquery.Client(project=self.project, credentials=nobody, client_options=options)
 
     def create_dataset(self, name: str | None = None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
@@ -164,17 +165,13 @@ def entries_of(data: bytes) -> list[QuarantineEntry]:
     return [QuarantineEntry(**json.loads(line)) for line in data.splitlines() if line.strip()]
 
 
-class _told:  # noqa: N801 - reads as a statement
+@contextmanager
+def _told(key: str) -> Iterator[None]:
     """Errors of Arrow's own files as ours."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pa.ArrowInvalid):
-            raise SynclineError(ErrorKind.DATA, f"rows cannot be written as JSON: {error}", hint="see the type matrix")
-        if isinstance(error, OSError):
-            raise local_error(error, self._key) from error
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        message = f"rows cannot be written as JSON: {error}"
+        raise SynclineError(ErrorKind.DATA, message, hint="see the type matrix") from error
+    except OSError as error:
+        raise local_error(error, key) from error

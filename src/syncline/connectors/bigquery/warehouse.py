@@ -304,7 +304,7 @@ class Warehouse:
         with self._lock:
             clients, self._clients = self._clients, []
         for client in clients:
-            client.close()  # type: ignore[no-untyped-call]
+            client.close()
         self._local = threading.local()
 
 
@@ -315,7 +315,7 @@ def _client(config: BigqueryDestinationConfig) -> bq.Client:
         if config.credentials_json is not None:
             info = json.loads(config.credentials_json.get_secret_value())
             try:
-                credentials = service_account.Credentials.from_service_account_info(info, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+                credentials = service_account.Credentials.from_service_account_info(info, scopes=_SCOPES)
             except ValueError as error:
                 raise SynclineError(
                     ErrorKind.AUTH,
@@ -324,7 +324,7 @@ def _client(config: BigqueryDestinationConfig) -> bq.Client:
                     where={"connector": "bigquery"},
                 ) from error
         elif config.endpoint is not None and config.endpoint.startswith("http://"):
-            credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+            credentials = AnonymousCredentials()
         return bq.Client(
             project=config.project_id,
             credentials=credentials,

@@ -29,9 +29,41 @@ _NAMED_LIKE_ONE = re.compile(
 )
 #: Keys whose texts say where or how, and open nothing.
 _HARMLESS_KEYS = frozenset(
-    "auth_method auth_type bucket database dataset dataset_id end_date endpoint engine format host hostname language "  # noqa: SIM905
-    "locale method mode namespace option_title project_id protocol region replication_method schema schemas site "
-    "start_date streams subdomain table tables timezone type warehouse".split()
+    {
+        "auth_method",
+        "auth_type",
+        "bucket",
+        "database",
+        "dataset",
+        "dataset_id",
+        "end_date",
+        "endpoint",
+        "engine",
+        "format",
+        "host",
+        "hostname",
+        "language",
+        "locale",
+        "method",
+        "mode",
+        "namespace",
+        "option_title",
+        "project_id",
+        "protocol",
+        "region",
+        "replication_method",
+        "schema",
+        "schemas",
+        "site",
+        "start_date",
+        "streams",
+        "subdomain",
+        "table",
+        "tables",
+        "timezone",
+        "type",
+        "warehouse",
+    }
 )
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ][\d:.,]+(Z|[+-]\d\d:?\d\d)?)?")
 #: The models that may describe one place of a configuration.
