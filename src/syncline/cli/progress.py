@@ -46,7 +46,9 @@ def plain_progress(connection: str, *, quiet: bool, debug: bool) -> EventSink:
 
 def _finished_line(event: StreamFinished) -> str:
     if event.status == "failed":
-        return f"{event.stream}: failed after {human_seconds(event.seconds)}"
+        # Why it failed, now: a run that follows goes on without it, and says what was wrong only at its end.
+        why = f": {event.error['message']}" if event.error else ""
+        return f"{event.stream}: failed after {human_seconds(event.seconds)}{why}"
     text = (
         f"{event.stream}: {event.rows_written:,} rows, {human_bytes(event.bytes_read)}, {human_seconds(event.seconds)}"
     )
