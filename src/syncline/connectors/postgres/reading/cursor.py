@@ -138,12 +138,21 @@ class CursorPlanner:
         note: str,
     ) -> Increment:
         """``late``: what narrows rows that may have been read before to those written since."""
+        main = self._main(last, upto, closed=True)
+        rows, ranges = self._split(main)
         again: list[list[Condition]] = [[*self._values.odd(), *late]]
         if last is not None:
             low = self._values.back(self._values.least(position.get("floor") or last, last))
-            again.append([self._values.between(low, last, high_closed=True), *late])
+            if main and ranges == [main]:
+                # One walk over both, as a look whether there are late ones would visit every row that has the value.
+                since = [self._values.between(last, None, low_open=True)]
+                ranges = [
+                    [self._values.between(low, upto, high_closed=True), *([any_of([since, late])] if late else [])]
+                ]
+            else:
+                again.append([self._values.between(low, last, high_closed=True), *late])
         again = [arm for arm in again if self._ties.exists(self._session, arm, None)]
-        parts = self._window(last, upto, again, closed=True)
+        parts = _partitions(rows, ranges, again)
         return Increment(partitions=parts, end=self._position(upto, floor), note=note)
 
     def _append(
@@ -234,30 +243,25 @@ class CursorPlanner:
         upto: str | None,
         arms: Sequence[Sequence[Condition]],
         hashed: Sequence[Mapping[str, Any]] = (),
-        *,
-        closed: bool = False,
     ) -> tuple[Partition, ...]:
-        """Partitions for ``last`` to ``upto`` (without ``last``, with ``upto`` if ``closed``) and for the arms
-        besides."""
-        main: list[Condition] = []
-        if upto is not None and upto != last:
-            main = [self._values.between(last, upto, low_open=last is not None, high_closed=closed)]
-        rows = self._rows(main) if main else -1
-        ranges = self._split(main, rows) if main else []
-        if len(ranges) > 1:
-            ranges = [*ranges, [any_of(arms)]] if arms else ranges
-        elif together := [*([main] if main else []), *arms]:
-            ranges = [[any_of(together)] if len(together) > 1 else list(together[0])]
-        return (
-            *(
-                Partition(id=f"{number:04d}", bounds={"where": conditions}, estimated_rows=max(rows // len(ranges), -1))
-                for number, conditions in enumerate(ranges)
-            ),
-            *_tie_partitions(hashed),
-        )
+        """Partitions for ``last`` to ``upto`` (both outside) and for the arms besides."""
+        rows, ranges = self._split(self._main(last, upto))
+        return _partitions(rows, ranges, arms, hashed)
 
-    def _split(self, main: list[Condition], rows: int) -> list[list[Condition]]:
-        """A large window in several pieces."""
+    def _main(self, last: str | None, upto: str | None, *, closed: bool = False) -> list[Condition]:
+        """``last`` to ``upto``, without ``last``, with ``upto`` if ``closed``; empty where there is nothing between."""
+        if upto is None or upto == last:
+            return []
+        return [self._values.between(last, upto, low_open=last is not None, high_closed=closed)]
+
+    def _split(self, main: list[Condition]) -> tuple[int, list[list[Condition]]]:
+        """How many rows the server expects (-1 without ``main``), and a large window in several pieces."""
+        if not main:
+            return -1, []
+        rows = self._rows(main)
+        return rows, self._pieces(main, rows)
+
+    def _pieces(self, main: list[Condition], rows: int) -> list[list[Condition]]:
         share = min(rows / self._tree.rows, 1.0) if self._tree.rows > 0 else 0.0
         parts = part_count(self._config, int(share * self._tree.bytes))
         if parts == 1:
@@ -332,6 +336,26 @@ def _tie_reader(relation: Relation, selected: SelectedStream, horizon: int | Non
         key=tuple(c.name for c in columns),
         casts=tuple(c.cast for c in columns),
         horizon=horizon,
+    )
+
+
+def _partitions(
+    rows: int,
+    ranges: Sequence[Sequence[Condition]],
+    arms: Sequence[Sequence[Condition]],
+    hashed: Sequence[Mapping[str, Any]] = (),
+) -> tuple[Partition, ...]:
+    """One for each range, the arms with the only one or apart, and what is compared by hash."""
+    if len(ranges) > 1:
+        ranges = [*ranges, [any_of(arms)]] if arms else ranges
+    elif together := [*ranges, *arms]:
+        ranges = [[any_of(together)]] if len(together) > 1 else together
+    return (
+        *(
+            Partition(id=f"{number:04d}", bounds={"where": [*conditions]}, estimated_rows=max(rows // len(ranges), -1))
+            for number, conditions in enumerate(ranges)
+        ),
+        *_tie_partitions(hashed),
     )
 
 

@@ -39,7 +39,9 @@ def make_stage(
         parts += [trusted(definition) for definition in _checks(session, like, columns)]
     run(
         session,
-        "CREATE {kind} TABLE {stage} ({parts})",
+        # Read once and dropped: the server's own vacuum of it would cost more than it brings, and a DROP in its middle
+        # waits for a second (deadlock_timeout).
+        "CREATE {kind} TABLE {stage} ({parts}) WITH (autovacuum_enabled = false)",
         kind=sql.SQL("TEMPORARY" if temporary else "UNLOGGED"),
         stage=stage,
         parts=commas([*parts, *more]),
