@@ -104,6 +104,21 @@ def test_pause_ends_a_run_that_confirms_nothing_and_leaves_the_slot(db, follow):
     assert len(f.table("t")) == 6000 + 8 * 3001
 
 
+def test_one_large_transaction_may_take_its_time(db, follow):
+    """Nothing of it is confirmed before its end; paused, the next run would begin with the same transaction again."""
+    f = follow(max_retained_wal="2 MB", on_budget="pause")
+    db.execute(MEGABYTES.format(1, 10))
+    f.catch_up()
+    reader = f.reader()
+    db.execute(MEGABYTES.format(10_000, 50_000))
+    for _ in range(8):
+        assert reader.read(5) is not None
+        measure(f)
+    assert f.log.station.spool.error is None
+    f.again().catch_up()
+    assert len(f.table("t")) == 10 + 40_001
+
+
 def test_a_run_that_catches_up_is_not_punished_for_having_been_behind(db, follow):
     f = follow(max_retained_wal="1 MiB", on_budget="drop_slot_and_plan_resnapshot")
     db.execute(MEGABYTES.format(1, 9000))

@@ -90,7 +90,9 @@ class Guard:
         self._stopping = threading.Event()
         self._session: Session | None = None
         self._samples: deque[tuple[float, int]] = deque(maxlen=_MEASURES_OVER + 1)
-        self._told: deque[int] = deque(maxlen=_MEASURES_OVER + 1)  # what was confirmed at each of them
+        #: What was confirmed at each of them, and how far the spool was read: of one large transaction nothing is
+        #: confirmed before its end, and yet it gets on. What is read again after a failure does not count.
+        self._told: deque[tuple[int, tuple[int, int]]] = deque(maxlen=_MEASURES_OVER + 1)
         self._problem = ""
         self.measured = Measured()
         self._thread = threading.Thread(target=self._run, name=f"syncline-guard-{names.slot}", daemon=True)
@@ -175,7 +177,7 @@ class Guard:
 
     def _weigh(self, session: Session, retained: int) -> None:
         told = self._receiver.confirmed
-        self._told.append(told)
+        self._told.append((told, self._spool.read_to))
         if len(self._samples) <= _MEASURES_OVER:
             return
         sizes = [size for _, size in self._samples]
@@ -183,7 +185,7 @@ class Guard:
             return
         if self._capture.on_budget == "drop_slot_and_plan_resnapshot":
             self._give_up(session, retained)
-        elif told and told == self._told[0]:
+        elif told and self._told[-1] == self._told[0]:
             # Not while a first copy runs, which confirms nothing and whose end is the only help.
             self._pause(retained)
 

@@ -66,6 +66,7 @@ class Spool:
         self.segments: list[Segment] = []
         self.error: SynclineError | None = None
         self.closed = False
+        self.read_to = (0, 0)  #: the furthest place that any cursor has given out, also within a transaction
         try:
             with self._disk():
                 found, self._durable = recover(self._folder)

@@ -75,6 +75,7 @@ class SpoolCursor:
                     continue
                 segment, size = self._segment, self._segment.size
             if (found := self._take(segment, size, max_bytes)) is not None:
+                self._spool.read_to = max(self._spool.read_to, (segment.sequence, self._offset))
                 return found
 
     def close(self) -> None:
