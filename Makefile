@@ -44,6 +44,7 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py $(NATIVE)
 	@for source in $(basename $(notdir $(filter %.c,$(NATIVE)))); do \
 		if ls src/syncline/connectors/*/*/$$source.*.so src/syncline/sdk/*/$$source.*.so 2>/dev/null | grep -q .; then echo "setup: $$source is compiled"; \
 		else echo "setup: $$source is not compiled (no C compiler?), its slower Python version is used"; fi; done
+	@$(BIN)/python -m compileall -q src/syncline || true  # as for any installed package, even where PYTHONDONTWRITEBYTECODE is set
 	@touch $@
 	@echo "setup: done, the command is $(BIN)/syncline"
 

@@ -27,10 +27,12 @@ class Measurement:
 def measure(command: Sequence[str] | str, log: Path, environment: Mapping[str, str] | None = None) -> Measurement:
     """Run to the end. A string is run by ``bash -o pipefail -c``: only for the limits, which are pipelines by nature.
     Raises RuntimeError with the end of the log when the command fails."""
+    # Compiled modules are kept, as those of an installed package are.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     arguments = ["bash", "-o", "pipefail", "-c", command] if isinstance(command, str) else list(command)
     with log.open("wb") as out:
         began = time.monotonic()
-        child = subprocess.Popen(arguments, stdout=out, stderr=out, env={**os.environ, **(environment or {})})
+        child = subprocess.Popen(arguments, stdout=out, stderr=out, env={**inherited, **(environment or {})})
         peak = 0.0
         watched = psutil.Process(child.pid)
         while True:
