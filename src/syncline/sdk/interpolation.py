@@ -16,7 +16,7 @@ from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["PLACEHOLDERS", "PROVIDERS", "is_reference", "literal", "references", "resolve"]
+__all__ = ["PLACEHOLDERS", "PROVIDERS", "is_reference", "literal", "references", "resolve", "variables"]
 
 #: Names that destinations fill in (Airbyte's path variables); never read from the environment.
 PLACEHOLDERS = frozenset(
@@ -97,14 +97,24 @@ def is_reference(text: str) -> bool:
 
 def references(value: Any) -> Iterator[str]:
     """What stands between the braces of every reference with a provider's prefix, anywhere in ``value`` (any JSON)."""
+    yield from (inner for inner in _followed(value) if _has_prefix(inner))
+
+
+def variables(value: Any) -> Iterator[str]:
+    """The names that :func:`resolve` would read from the environment without such a prefix: ``${NAME}``."""
+    yield from (inner for inner in _followed(value) if ":" not in inner and inner not in PLACEHOLDERS)
+
+
+def _followed(value: Any) -> Iterator[str]:
+    """What stands between the braces of everything that is not escaped."""
     if isinstance(value, Mapping):
         for each in value.values():
-            yield from references(each)
-    elif isinstance(value, list):
+            yield from _followed(each)
+    elif isinstance(value, list | tuple):
         for each in value:
-            yield from references(each)
+            yield from _followed(each)
     elif isinstance(value, str):
-        yield from (match[2].strip() for match in _REFERENCE.finditer(value) if not match[1] and _has_prefix(match[2]))
+        yield from (match[2].strip() for match in _REFERENCE.finditer(value) if not match[1])
 
 
 def literal(value: Any) -> Any:

@@ -12,7 +12,7 @@ from syncline.jobs.schedule import next_due
 from syncline.sdk.interpolation import literal
 from syncline.sdk.mapping import checked_blocks
 from syncline.sdk.reference import check_config
-from syncline.service import airbyte_config, audit, definitions, probes
+from syncline.service import airbyte_config, audit, definitions, fanned, probes, references
 from syncline.service.actors import clear_within
 from syncline.service.callers import Caller, Role
 from syncline.service.changes import UNSET, Unset, kept
@@ -162,6 +162,9 @@ def create(control: Control, caller: Caller, new: NewConnection) -> StoredConnec
             updated_at=at,
         )
         _check(control, caller, transaction, connection, destination)
+        references.check_connection(control.settings, connection)
+        if connection.options.fan_out or new.key is not None:
+            fanned.ensure_free(transaction, connection)
         rows.add(transaction, connection)
         audit.record(
             transaction, caller, "create", "connection", connection_id, connection.workspace_id, after=_told(connection)
@@ -171,7 +174,8 @@ def create(control: Control, caller: Caller, new: NewConnection) -> StoredConnec
 
 
 def update(control: Control, caller: Caller, connection_id: UUID, change: ConnectionChange) -> StoredConnection:
-    """PATCH. A job that runs goes on as it was started; ``inactive`` cancels it."""
+    """PATCH. A job that runs goes on as it was started; ``inactive`` cancels it. Of connections that read together,
+    each has its own name and status; everything else is changed for all of them."""
     with control.database.write() as transaction:
         before = found(transaction, caller, connection_id, lock=True)
         caller.require(Role.EDITOR, before.workspace_id)
@@ -196,6 +200,22 @@ def update(control: Control, caller: Caller, connection_id: UUID, change: Connec
             return before
         destination = _actor(transaction, caller, "destination", before.destination_id)
         _check(control, caller, transaction, after, destination)
+        if replace(after, status=before.status, status_reason=before.status_reason) != before:
+            # One that holds what is no longer allowed does not run, but can still be made inactive.
+            references.check_connection(control.settings, after)
+        if _who(after) != _who(before):
+            raise invalid("options.fanOut", "stays for ever", hint="delete the connection and make another")
+        for each in fanned.siblings(transaction, before):
+            if each.id != connection_id and (wanted := fanned.with_shared(each, after)) != each:
+                _check(
+                    control,
+                    caller,
+                    transaction,
+                    wanted,
+                    _actor(transaction, caller, "destination", each.destination_id),
+                )
+                told = (_told(each), _told(rows.change(transaction, wanted)))
+                audit.record(transaction, caller, "update", "connection", each.id, each.workspace_id, *told)
         after = rows.change(transaction, after)
         told = (_told(before), _told(after))
         audit.record(transaction, caller, "update", "connection", connection_id, before.workspace_id, *told)
@@ -211,6 +231,12 @@ def delete(control: Control, caller: Caller, connection_id: UUID) -> None:
         audit.record(
             transaction, caller, "delete", "connection", connection_id, before.workspace_id, before=_told(before)
         )
+
+
+def _who(connection: StoredConnection) -> tuple[str | None, str | None]:
+    """Under which name it reads with others, and which of them it is."""
+    said = connection.options.fan_out
+    return said.get("connection"), said.get("destination")
 
 
 def _actor(transaction: Transaction, caller: Caller, role: ActorRole, actor_id: UUID) -> Actor:
@@ -329,6 +355,7 @@ def check_options(options: ConnectionOptions) -> None:
     if options.cursor_field is not None:
         checked_name("options.cursorField", options.cursor_field)
     checked_number("options.concurrency", options.concurrency, least=1, most=64)
+    fanned.check_fan_out(options.fan_out)
     checked_json("options.mappings", list(options.mappings))
     checked_blocks(options.mappings)
     for column, word in options.contracts.items():

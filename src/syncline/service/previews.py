@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from syncline.sdk.interpolation import references
 from syncline.service import audit
 from syncline.service.both_ends import allowed, ask, ensure_at_rest
 from syncline.service.callers import Caller, Role
 from syncline.service.changes import UNSET, Unset
 from syncline.service.control import Control
 from syncline.service.inputs import checked_json
-from syncline.service.references import check as check_references
 from syncline.service.stored_connections import runnable
 
 __all__ = ["accept_changes", "changes", "mapped"]
@@ -35,10 +33,8 @@ def mapped(
     if isinstance(mappings, Unset):
         allowed(control, caller, connection_id, Role.RUNNER)
     else:
-        stored = allowed(control, caller, connection_id, Role.EDITOR)
+        allowed(control, caller, connection_id, Role.EDITOR)
         checked_json("mappings", list(mappings))
-        kept = set(references(list(stored.options.mappings)))
-        check_references(control.settings, [f"${{{each}}}" for each in references(list(mappings)) if each not in kept])
     connection = runnable(control, connection_id, mappings=mappings)
     found: list[Mapping[str, Any]] = ask(control, connection, {"task": "mappings", "rows": rows}, _SECONDS)
     return found

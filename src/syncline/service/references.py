@@ -1,7 +1,7 @@
-"""Which references to secrets a stored configuration may hold.
+"""Which references to secrets a stored configuration or connection may hold.
 
 Whoever may edit a source could otherwise have the server's own environment and files told to him, in an error message
-or at a destination of his.
+or at a destination of his; and whoever may edit a connection by a step that calls an address of his.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import posixpath
 from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
-from syncline.sdk.interpolation import references
+from syncline.jobs.transform.step import parse_steps
+from syncline.sdk.interpolation import references, variables
 from syncline.settings import ServerSettings
+from syncline.store.values import StoredConnection
 
-__all__ = ["check"]
+__all__ = ["check", "check_connection"]
 
 
 def check(settings: ServerSettings, configuration: Any) -> None:
@@ -28,4 +30,20 @@ def check(settings: ServerSettings, configuration: Any) -> None:
                 ErrorKind.CONFIG,
                 f"this server does not follow the reference ${{{reference}}}",
                 hint=f"allowed: {', '.join(settings.references) or 'none'} (SYNCLINE_REFERENCES)",
+            )
+
+
+def check_connection(settings: ServerSettings, connection: StoredConnection) -> None:
+    """The same for everything of a connection that may hold one: names that become part of the destination's
+    configuration, keys of mappings and mappers, steps after a sync. Those steps read ``${NAME}`` too where a project
+    file is run, and a server's variables are not for whoever writes the file."""
+    options = connection.options
+    names = [connection.prefix, connection.namespace_format]
+    check(settings, [names, options.mappings, options.transforms, [s.mappers for s in connection.streams or ()]])
+    for step in parse_steps(connection.options.transforms):
+        for name in variables(step.options) if step.kind != "sql" else ():  # nothing is followed within statements
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                f"transforms: a server reads no variable by its bare name: ${{{name}}}",
+                hint=f"write ${{env:SYNCLINE_VAR_{name}}}, a variable of the server, or $${{{name}}} for the text",
             )

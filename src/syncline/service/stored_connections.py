@@ -14,7 +14,7 @@ from syncline.sdk.interpolation import literal
 from syncline.sdk.mapping import checked_blocks
 from syncline.sdk.metadata import MetadataColumns
 from syncline.sdk.reference import ConnectorReference
-from syncline.service import actors, airbyte_config, definitions
+from syncline.service import actors, airbyte_config, definitions, fanned, references
 from syncline.service.callers import SYSTEM
 from syncline.service.changes import UNSET, Unset
 from syncline.service.control import Control
@@ -49,6 +49,7 @@ def runnable(
             raise NotFoundError("connection", connection_id)
         source = actor_rows.find(transaction, stored.source_id)
         destination = actor_rows.find(transaction, stored.destination_id)
+        together = [each.options.fan_out["destination"] for each in fanned.siblings(transaction, stored)]
     for role, actor in (("source", source), ("destination", destination)):
         if actor is None or actor.deleted_at is not None:
             raise SynclineError(
@@ -60,7 +61,14 @@ def runnable(
         stored = replace(stored, streams=checked_streams(streams))
     if not isinstance(mappings, Unset):
         stored = replace(stored, options=replace(stored.options, mappings=tuple(mappings)))
-    return _connection(control, stored, source, destination)
+    references.check_connection(control.settings, stored)  # it may have been stored when more was allowed
+    connection = _connection(control, stored, source, destination)
+    if not together:
+        return connection
+    # In ledgers and at the source it goes by the name of all of them.
+    said = stored.options.fan_out
+    names = {"name": said["connection"], "destination_name": said["destination"], "siblings": tuple(together)}
+    return connection.model_copy(update={**names, "when_behind": said.get("when_behind", "leave")})
 
 
 def _connection(control: Control, stored: StoredConnection, source: Actor, destination: Actor) -> Connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -244,6 +245,79 @@ def test_a_reference_is_followed_by_the_attempt_only(
     assert config["password"] == "${env:SYNCLINE_VAR_PW}"
     monkeypatch.setenv("SYNCLINE_VAR_PW", "from outside")
     assert resolve(dict(config))["password"] == "from outside"
+
+
+def _options(mappings: Sequence[Any] = (), transforms: Sequence[Any] = ()) -> dict[str, Any]:
+    return {"options": ConnectionOptions(mappings=tuple(mappings), transforms=tuple(transforms))}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"prefix": "${env:HOME}"},
+        {"namespace_definition": "custom_format", "namespace_format": "x/${ env:HOME}"},
+        _options(mappings=[{"from": "*", "steps": [{"hash": ["a"], "key": "${env:HOME}"}]}]),
+        _options(mappings=[{"from": "*", "steps": [{"encrypt": ["a"], "keys": {"1": "${file:/etc/passwd}"}}]}]),
+        _options(transforms=[{"http": {"url": "http://example.com/", "headers": {"X": "${env:HOME}"}}}]),
+        _options(transforms=[{"http": "http://example.com/?${HOME}"}]),
+        _options(transforms=[{"databricks": {"host": "h", "token": "${file:/run/secrets/../../etc/x}", "job_id": 1}}]),
+        {
+            "streams": [
+                StreamConfig(
+                    name="t",
+                    mappers=(
+                        {
+                            "type": "encryption",
+                            "mapperConfiguration": {
+                                "algorithm": "AES",
+                                "mode": "GCM",
+                                "padding": "NoPadding",
+                                "targetField": "a",
+                                "key": "${env:HOME}",
+                            },
+                        },
+                    ),
+                )
+            ]
+        },
+    ],
+)
+def test_an_editor_reads_nothing_of_the_server_through_a_connection(
+    control: Control, source: Actor, destination: Actor, values: dict[str, Any]
+) -> None:
+    """Everywhere in a connection where a reference would be followed, and whichever way it comes in."""
+    with pytest.raises(SynclineError, match=r"does not follow|by its bare name"):
+        _make(control, source, destination, **values)
+    made = _make(control, source, destination)
+    with pytest.raises(SynclineError, match=r"does not follow|by its bare name"):
+        connections.update(control, ANONYMOUS, made.id, ConnectionChange(**values))
+    # What was stored while more was allowed does not run, and can be switched off.
+    with control.database.write() as transaction:
+        stored = dataclasses.replace(made, **{**values, "streams": tuple(values.get("streams", ())) or None})
+        rows.change(transaction, stored)
+    with pytest.raises(SynclineError, match=r"does not follow|by its bare name"):
+        runnable(control, made.id)
+    off = connections.update(control, ANONYMOUS, made.id, ConnectionChange(status="inactive"))
+    assert off.status == "inactive"
+
+
+def test_a_public_key_is_none_of_the_servers_variables(control: Control, source: Actor, destination: Actor) -> None:
+    steps = [{"encrypt": ["a"], "method": "rsa", "key": "${HOME}"}]
+    with pytest.raises(SynclineError, match="is no key"):
+        _make(control, source, destination, **_options(mappings=[{"from": "*", "steps": steps}]))
+
+
+def test_a_connection_may_name_what_the_operator_allows(control: Control, source: Actor, destination: Actor) -> None:
+    key = "${env:SYNCLINE_VAR_KEY}"
+    options = _options(
+        mappings=[{"from": "*", "steps": [{"hash": ["a"], "key": key}]}],
+        transforms=[
+            {"http": {"url": "http://example.com/", "headers": {"X": key, "Y": "$${HOME}"}}},
+            {"sql": {"script": "SELECT '${HOME}'"}},  # nothing is followed there
+        ],
+    )
+    run = runnable(control, _make(control, source, destination, **options).id)
+    assert run.source.mappings[0]["steps"][0]["key"] == key
 
 
 @pytest.mark.parametrize(

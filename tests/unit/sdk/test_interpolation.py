@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncline.core.errors import SynclineError
-from syncline.sdk.interpolation import is_reference, literal, references, resolve
+from syncline.sdk.interpolation import is_reference, literal, references, resolve, variables
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,8 @@ def test_a_whole_reference(text: str, is_one: bool) -> None:
 def test_references_are_found_anywhere() -> None:
     value = {"a": ["x${env:A}y", {"b": "${file:/f} ${vault:p#k}"}], "c": "$${env:NO} ${NO} ${NAMESPACE}", "d": 1}
     assert list(references(value)) == ["env:A", "file:/f", "vault:p#k"]
+    assert list(variables(value)) == ["NO"]
+    assert list(references(("${env:A}",))) == ["env:A"]
 
 
 @given(st.text(alphabet="${}aA:env NAMESPACE"))

@@ -87,12 +87,14 @@ class DeriveStep(_Step):
     """Columns made by SQL expressions."""
 
     derive: Names = Option(description="column -> SQL expression over the columns of its row (DuckDB's SQL)")
+    timeout: float = Option(default=60.0, gt=0, le=3600, description="seconds that a batch of rows may take")
 
 
 class FilterStep(_Step):
     """Only rows for which the condition is true pass."""
 
     filter: str = Option(min_length=1, description="SQL condition over the columns of a row")
+    timeout: float = Option(default=60.0, gt=0, le=3600, description="seconds that a batch of rows may take")
 
 
 class FlattenStep(_Step):
@@ -178,6 +180,8 @@ def _check_keys(step: EncryptStep, place: str) -> None:
             raise refused(
                 f"{place}: encrypt: key {version} stands here in clear", "name it by reference: key: ${env:AES_KEY}"
             )
+        if "${" in key and not is_reference(key):
+            raise refused(f"{place}: encrypt: key {version} is no key", "a reference has a prefix: key: ${env:RSA_KEY}")
 
 
 def _keys(step: EncryptStep) -> dict[str, str]:
@@ -235,13 +239,13 @@ def _cast(step: Any, fields: Sequence[Field]) -> Stage:
 def _derive(step: Any, fields: Sequence[Field]) -> Stage:
     from syncline.sdk.mapping.expressions import DeriveStage
 
-    return DeriveStage(fields, step.derive)
+    return DeriveStage(fields, step.derive, seconds=step.timeout)
 
 
 def _filter(step: Any, fields: Sequence[Field]) -> Stage:
     from syncline.sdk.mapping.expressions import FilterStage
 
-    return FilterStage(fields, step.filter)
+    return FilterStage(fields, step.filter, seconds=step.timeout)
 
 
 def _flatten(step: Any, fields: Sequence[Field]) -> Stage:
