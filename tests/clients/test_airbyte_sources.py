@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the connectors are installed, once. ``SYNCLINE_CONNECTORS_HOME`` keeps them between runs."""
     kept = os.environ.get("SYNCLINE_CONNECTORS_HOME")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("connectors")
+    shutil.rmtree(folder / "scratch", ignore_errors=True)  # what another run's connectors kept of their tokens
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SYNCLINE_HOME", str(folder))
         for name in ("stripe", "hubspot", "salesforce", "github"):
@@ -64,10 +66,14 @@ class Both:
         return {s["stream"]["name"]: s["rows_read"] for s in done["streams"]}
 
     def parquet(self, columns: str, stream: str) -> set[Any]:
-        files = str(self.folder / "lake" / "**" / "*.parquet")
-        with duckdb.connect() as con:
-            paths = [p for (p,) in con.execute("SELECT file FROM glob(?)", [files]).fetchall() if f"/{stream}/" in p]
-            return set(con.execute(f"SELECT {columns} FROM read_parquet(?, union_by_name=true)", [paths]).fetchall())
+        return parquet(self.folder / "lake", columns, stream)
+
+
+def parquet(lake: Path, columns: str, stream: str) -> set[Any]:
+    with duckdb.connect() as con:
+        files = con.execute("SELECT file FROM glob(?)", [str(lake / "**" / "*.parquet")]).fetchall()
+        paths = [path for (path,) in files if f"/{stream}/" in path]
+        return set(con.execute(f"SELECT {columns} FROM read_parquet(?, union_by_name=true)", [paths]).fetchall())
 
 
 def airbyte(package: str, proxy: TlsRedirect, config: dict[str, Any]) -> dict[str, Any]:
@@ -115,9 +121,11 @@ def test_hubspot(home: Path, tmp_path: Path, postgres_server: PostgresServer, po
         assert len({i for (i,) in both.parquet("id", "contacts")}) == 120
 
 
+@pytest.mark.parametrize("into", ["postgres", "parquet"])
 def test_salesforce_whose_refresh_token_rotates(
-    home: Path, tmp_path: Path, postgres_server: PostgresServer, postgres_db: str
+    home: Path, tmp_path: Path, postgres_server: PostgresServer, postgres_db: str, into: str
 ) -> None:
+    """One connection each: with a token that works once, two connections would take it from each other."""
     with FakeSalesforce() as salesforce:
         hosts = dict.fromkeys(("login.salesforce.com", "local.my.salesforce.com"), salesforce.url)
         with TlsRedirect(tmp_path / "tls", hosts) as proxy:
@@ -132,10 +140,12 @@ def test_salesforce_whose_refresh_token_rotates(
                 "start_date": BEGIN,
             }
             source = airbyte("salesforce", proxy, config)
-            to = postgres(postgres_server, postgres_db)
+            lake = {"type": "local", "config": {"path": str(tmp_path / "lake")}}
+            to = lake if into == "parquet" else postgres(postgres_server, postgres_db)
             project = tmp_path / "p.yaml"
             sync = {"mode": "incremental", "streams": ["Account"]}
-            project.write_text(yaml.safe_dump({"name": "p", "source": source, "destination": to, "sync": sync}))
+            name = f"salesforce-{into}"
+            project.write_text(yaml.safe_dump({"name": name, "source": source, "destination": to, "sync": sync}))
             assert succeed("sync", project, "--json").json["streams"][0]["rows_read"] == 60
             first = salesforce.logins
             salesforce.put("Account", "00100001", at=NOW, Name="changed", Employees=1, Active="false")
@@ -143,6 +153,11 @@ def test_salesforce_whose_refresh_token_rotates(
             # Each token works once: the second run could only begin with the one that the first was given last.
             assert salesforce.logins > first
             assert again["rows_read"] < 20
+            if into == "parquet":
+                rows = parquet(tmp_path / "lake", '"Id", "Name", "Active"', "Account")
+                assert ("00100001", "changed", False) in rows
+                assert len({i for i, _, _ in rows}) == 60
+                return
             with postgres_server.connect(postgres_db) as session:
                 found = session.execute('SELECT "Name", "Active" FROM "Account" WHERE "Id" = %s', ["00100001"])
                 assert found.fetchone() == ("changed", False)

@@ -81,7 +81,8 @@ class FeedRun:
         selection = [s.selected for s in live]
         for stream in live:
             self._committed_at[stream.selected.name] = time.monotonic()
-        with closing(self._source.feed(selection, positions, self._shared.position)) as feed:
+        into = {s.selected.name: s.into for s in live}
+        with closing(self._source.feed(selection, positions, self._shared.position, into)) as feed:
             for message in feed:
                 match message:
                     case FedBatch():

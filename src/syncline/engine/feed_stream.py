@@ -26,6 +26,7 @@ from syncline.engine.stream_run import target_for
 from syncline.engine.task import noted_seal
 from syncline.quality.screen import Screen
 from syncline.sdk.destination import Destination, Writer
+from syncline.sdk.feed import FedInto
 from syncline.sdk.metadata import Normalizer
 
 __all__ = ["FeedStream"]
@@ -86,6 +87,16 @@ class FeedStream:
     def position(self) -> Mapping[str, Any] | None:
         """From where the source goes on (``{"feed": STATE}``), None for the beginning."""
         return self._step.position if self._step is not None else None
+
+    @property
+    def into(self) -> FedInto:
+        """What becomes of its rows. Only of a stream that is open."""
+        assert self._target is not None
+        return FedInto(
+            generation=self._target.generation,
+            replaces=self._target.write is WriteMode.REPLACE,
+            sync_id=self._target.sync_id,
+        )
 
     @property
     def appends(self) -> bool:

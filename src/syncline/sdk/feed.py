@@ -19,7 +19,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.partition import Partition, ReadPlan
 from syncline.core.stream import SelectedStream, StreamName
 
-__all__ = ["FedBatch", "FedDone", "FedLog", "FedMessage", "FedSource", "FedState", "Feed", "ReadsFeed"]
+__all__ = ["FedBatch", "FedDone", "FedInto", "FedLog", "FedMessage", "FedSource", "FedState", "Feed", "ReadsFeed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,16 @@ class FedLog:
     stream: StreamName | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class FedInto:
+    """What becomes of a stream's rows. ``generation`` is theirs and only grows; ``replaces``: those of former
+    generations go once this one is whole. ``sync_id`` is of the run that began the generation."""
+
+    generation: int
+    replaces: bool
+    sync_id: str
+
+
 FedMessage = FedBatch | FedState | FedDone | FedLog
 
 
@@ -80,10 +90,15 @@ class ReadsFeed(Protocol):
     """Ability of a source: it is fed. The engine then calls neither ``snapshot``, ``read_since`` nor ``read``."""
 
     def feed(
-        self, selection: Sequence[SelectedStream], positions: Mapping[StreamName, Any], shared: Any | None
+        self,
+        selection: Sequence[SelectedStream],
+        positions: Mapping[StreamName, Any],
+        shared: Any | None,
+        into: Mapping[StreamName, FedInto] | None = None,
     ) -> Feed:
         """Begin to read these streams. ``positions`` holds the states of those that go on (the others are read from
-        their beginning), ``shared`` the last state of all streams together, None when there is none."""
+        their beginning), ``shared`` the last state of all streams together, None when there is none. ``into`` is for
+        sources that want to know it; without it nothing is kept of what they give."""
         ...
 
     def resumes(self, selected: SelectedStream) -> bool:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,15 +70,24 @@ class OwnConfig:
         self._of = hashlib.sha256(json.dumps(self._given, sort_keys=True, default=str).encode()).hexdigest()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Between reading and saving: a token that can be used once must not be used by two processes."""
+    def alone(self, *, wait_seconds: float | None = None) -> Iterator[None]:
+        """Between reading and saving: a token that can be used once must not be used by two processes. Raises
+        ``conflict`` when another has it for longer than ``wait_seconds`` (None: waits as long as it takes)."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            if wait_seconds is None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            else:
+                _lock_within(file, wait_seconds)
             yield
         finally:
             os.close(file)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the connector has ever changed this configuration: its tokens may work once only."""
+        return self._path.exists() and self.load() is not self._given
 
     def load(self) -> dict[str, Any]:
         try:
@@ -106,3 +116,19 @@ class OwnConfig:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _lock_within(file: int, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                break
+        time.sleep(0.1)
+    raise SynclineError(
+        ErrorKind.CONFLICT,
+        "the connector is at work already, with a token that can be used once",
+        hint="ask again when the run that it belongs to has ended",
+    )

@@ -28,7 +28,7 @@ __all__ = ["TokenKeeper", "lay_out"]
 #: Files are looked at this often while a run tells something.
 _SECONDS = 0.5
 #: Of a connection's folder, what Airbyte's connectors change of their configuration.
-_OWN = "airbyte-config.json"
+_OWN = "airbyte-*config.json"
 #: Tokens of declared APIs, which several connections of one account share.
 _SHARED = "tokens"
 #: Nobody's tokens are larger.

@@ -16,7 +16,7 @@ from syncline.core.batch import Batch
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import Catalog, SelectedStream, StreamName
 from syncline.sdk.connector import ConnectorContext, ConnectorSpec, register
-from syncline.sdk.feed import FedBatch, FedDone, FedMessage, FedSource, FedState
+from syncline.sdk.feed import FedBatch, FedDone, FedInto, FedMessage, FedSource, FedState
 from syncline.sdk.findings import Finding
 from syncline.testing.memory import MemoryConfig, MemorySource, world
 
@@ -119,7 +119,11 @@ class MemoryFeedSource(FedSource):
         return self._tables.discover()
 
     def feed(
-        self, selection: Sequence[SelectedStream], positions: Mapping[StreamName, Any], shared: Any | None
+        self,
+        selection: Sequence[SelectedStream],
+        positions: Mapping[StreamName, Any],
+        shared: Any | None,
+        into: Mapping[StreamName, FedInto] | None = None,
     ) -> MemoryFeed:
         self.style.asked.append(({n.name: p for n, p in positions.items()}, shared))
         return MemoryFeed(self, selection, positions)

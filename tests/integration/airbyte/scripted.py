@@ -121,11 +121,28 @@ def act(kind, *said):
             raise ValueError(kind)
 
 
+def log_in(config):
+    """As an API whose refresh tokens work once: the one in the file ``valid_token`` is taken, and is another then."""
+    valid = Path(config["valid_token"])
+    if valid.read_text() != config["api_token"]:
+        say(
+            type="TRACE", trace={"type": "ERROR", "error": {"message": "invalid_grant", "failure_type": "config_error"}}
+        )
+        sys.exit(1)
+    time.sleep(0.3)
+    config["api_token"] = f"one-use-{int(config['api_token'].rsplit('-')[-1]) + 1}"
+    valid.write_text(config["api_token"])
+    act("control", config)
+    sys.stdout.flush()
+
+
 def main():
     command, options = sys.argv[1], dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))
     path = options["--config"]
     assert Path(path).stat().st_mode & 0o777 == 0o600
     config = json.loads(Path(path).read_text())
+    if config.get("valid_token"):
+        log_in(config)
     if note := config.get("note"):
         said = Path(options["--state"]).read_text() if "--state" in options else "null"
         with Path(note).open("a") as file:
@@ -140,7 +157,10 @@ def main():
         print("a line that is no message")
         say(type="CATALOG", catalog=catalog(config))
     elif command == "read":
-        selected = [s["stream"]["name"] for s in json.loads(Path(options["--catalog"]).read_text())["streams"]]
+        configured = json.loads(Path(options["--catalog"]).read_text())["streams"]
+        if note:
+            Path(note).with_name("configured").write_text(json.dumps(configured))
+        selected = [s["stream"]["name"] for s in configured]
         states = {}
         if "--state" in options:
             for each in json.loads(Path(options["--state"]).read_text()):

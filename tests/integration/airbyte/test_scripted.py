@@ -143,6 +143,27 @@ def test_what_came_before_the_last_state_is_kept(project: Project, mode: str, en
         assert not _group_lives(pid), "something of the connector's process group still runs"
 
 
+@pytest.mark.parametrize(
+    ("mode", "generations"),
+    [
+        ("full_refresh_overwrite", [(1, 1), (2, 2)]),
+        ("full_refresh_append", [(1, 0), (2, 0)]),
+        ("incremental_append", [(1, 0), (1, 0)]),
+        ("incremental_deduped_history", [(1, 1), (1, 0)]),
+    ],
+)
+def test_the_connector_is_told_of_generations(project: Project, mode: str, generations: list[tuple[int, int]]) -> None:
+    project.mode = mode
+    found, runs = [], []
+    for _ in generations:
+        assert project.sync().code == 0
+        (said,) = json.loads(project.note.with_name("configured").read_text())
+        found.append((said["generation_id"], said["minimum_generation_id"]))
+        runs.append(said["sync_id"])
+    assert found == generations
+    assert runs[0] < runs[1]
+
+
 def _group_lives(pid: int) -> bool:
     for _ in range(20):
         try:

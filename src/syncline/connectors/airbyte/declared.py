@@ -16,7 +16,7 @@ from syncline.core.checkpoint import StreamTarget
 from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import StreamName, WriteMode
 
-__all__ = ["column_words", "configured", "descriptor", "json_schema_of"]
+__all__ = ["column_words", "configured", "descriptor", "json_schema_of", "sync_number"]
 
 #: As many digits survive a reader that takes every number for a double; :mod:`json_text` writes so.
 _EXACT_DIGITS = 15
@@ -61,11 +61,11 @@ def configured(target: StreamTarget, mode: str, *, minimum_generation: int) -> d
         "primary_key": key,
         "generation_id": target.generation,
         "minimum_generation_id": minimum_generation,
-        "sync_id": _number(target.sync_id),
+        "sync_id": sync_number(target.sync_id),
     }
 
 
-def _number(sync_id: str) -> int:
+def sync_number(sync_id: str) -> int:
     """The protocol wants a number: the milliseconds with which our ids begin, else any that is the id's own."""
     try:
         return int(sync_id[:11], 16)

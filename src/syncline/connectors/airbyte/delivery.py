@@ -53,10 +53,7 @@ def deliver(
     ``transient``; ``data`` when it refuses records."""
     stream = configured["stream"]
     own = {"name": stream["name"], **({"namespace": stream["namespace"]} if "namespace" in stream else {})}
-    files = {
-        "config": json.dumps(program.load()).encode(),
-        "catalog": json.dumps({"streams": [configured]}).encode(),
-    }
+    files = {"catalog": json.dumps({"streams": [configured]}).encode()}
     heard = _Heard()
     given = _messages(records, own, rows, mark)
     process = program.start(["write", "--config", "config", "--catalog", "catalog"], files, given)

@@ -59,7 +59,7 @@ class AirbyteDestination:
 
     def __init__(self, config: AirbyteDestinationConfig, context: ConnectorContext) -> None:
         self._config, self._connection = config, context.connection
-        self._program = Program(config, context.work_dir)
+        self._program = Program(config, context.work_dir, own_file="airbyte-destination-config.json")
         root = Path(config.journal).expanduser() if config.journal else load_settings().home / "journals" / "airbyte"
         self._journal = Journal(root)
         self._logs: dict[StreamName, tuple[ManifestLog, Manifest]] = {}

@@ -12,7 +12,7 @@ import msgspec
 
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["Envelope", "Record", "envelope", "failure", "whole"]
+__all__ = ["Envelope", "Record", "envelope", "envelopes", "failure", "whole"]
 
 
 class Record(msgspec.Struct, gc=False):
@@ -28,8 +28,18 @@ class Envelope(msgspec.Struct, gc=False):
     record: Record | None = None
 
 
+_DECODER = msgspec.json.Decoder(Envelope)
 #: Decodes one line; raises msgspec.MsgspecError.
-envelope = msgspec.json.Decoder(Envelope).decode
+envelope = _DECODER.decode
+
+
+def envelopes(block: bytes) -> list[Envelope] | None:
+    """One for each line, or None when they must be looked at one by one: some are blank, or are no messages."""
+    try:
+        found = _DECODER.decode_lines(block)
+    except msgspec.MsgspecError:
+        return None
+    return found if len(found) == block.count(b"\n") + 1 else None
 
 
 def whole(line: bytes) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class ConnectorProcess:
 
     ``files`` (name -> JSON bytes) are written into the folder; an argument that is a file's name becomes its path.
     ``given`` is written to its input by a thread of its own, then the input is closed; without it there is none.
-    Iterating :meth:`lines` gives lists of lines; afterwards :attr:`exit_code` is set (negative: the signal)."""
+    ``closed`` is called once nothing of it runs any more; not when it could not even be started.
+    Iterating :meth:`blocks` gives whole lines; afterwards :attr:`exit_code` is set (negative: the signal)."""
 
     def __init__(
         self,
@@ -53,8 +54,10 @@ class ConnectorProcess:
         memory_limit: int | None,
         silence_seconds: float,
         given: Iterator[bytes] | None = None,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         self.exit_code: int | None = None
+        self._closed = closed
         self._heard = time.monotonic()
         self._silence = silence_seconds
         self._folder = Path(tempfile.mkdtemp(prefix="syncline-connector-"))  # 0700
@@ -90,8 +93,14 @@ class ConnectorProcess:
             self._feeder.start()
 
     def lines(self) -> Iterator[list[bytes]]:
-        """Whole lines as they come, many at once where many have come. Raises ``transient`` after too long a silence
-        and ``data`` for a line that is too long; the process is then to be closed."""
+        """What :meth:`blocks` gives, line by line."""
+        for block in self.blocks():
+            yield block.split(b"\n")
+
+    def blocks(self) -> Iterator[bytes]:
+        """Whole lines as they come, many at once where many have come, without the end of the last. Raises
+        ``transient`` after too long a silence and ``data`` for a line that is too long; the process is then to be
+        closed."""
         parts: list[bytes] = []
         size = 0
         for chunk in self._chunks():
@@ -107,10 +116,10 @@ class ConnectorProcess:
                     )
                 continue
             parts.append(chunk[:cut])
-            yield b"".join(parts).split(b"\n")
+            yield b"".join(parts)
             parts, size = [chunk[cut + 1 :]], len(chunk) - cut - 1
         if last := b"".join(parts):
-            yield [last]
+            yield last
         if self._feeding_error is not None:
             raise self._feeding_error
         self.exit_code = self._process.wait(timeout=_TERM_SECONDS) if self._ended_by_itself() else self._end()
@@ -134,6 +143,7 @@ class ConnectorProcess:
             if stream is not None and not (stream is self._process.stderr and self._drain.is_alive()):
                 stream.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._closed()
 
     def _chunks(self) -> Iterator[bytes]:
         self._heard = time.monotonic()

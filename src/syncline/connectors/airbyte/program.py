@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,17 @@ from syncline.settings import load_settings
 
 __all__ = ["Program"]
 
+#: Longer than any question takes; a read may take hours.
+_WAIT_SECONDS = 60.0
+
 
 class Program:
     """Every start is a process of its own. ``redact`` knows every secret that a configuration ever held;
-    ``always`` are files (name -> content) and ``further`` arguments that go with every start."""
+    ``always`` are files (name -> content) and ``further`` arguments that go with every start; ``own_file`` keeps what
+    the connector changes of its configuration.
+
+    A refresh token that rotates works once. So one process at a time has the configuration: each question, and a read
+    or a write for as long as it lasts once the connector has been seen to change its configuration."""
 
     def __init__(
         self,
@@ -34,18 +41,13 @@ class Program:
         *,
         always: Mapping[str, bytes] | None = None,
         further: Sequence[str] = (),
+        own_file: str = "airbyte-config.json",
     ) -> None:
         self._config = config
-        self._own = OwnConfig(folder, config.config, name="airbyte-config.json")
+        self._own = OwnConfig(folder, config.config, name=own_file)
         self._always, self._further = dict(always or {}), list(further)
         self.redact = Redactor(config.config)
         self.command = _command_of(config)
-
-    def load(self) -> dict[str, Any]:
-        """The configuration, as the connector itself last changed it."""
-        config = self._own.load()
-        self.redact.learn(config)
-        return config
 
     def save(self, config: Mapping[str, Any]) -> None:
         """Keep a configuration that the connector has changed; durable before it returns."""
@@ -55,17 +57,43 @@ class Program:
     def start(
         self, arguments: Sequence[str], files: Mapping[str, bytes], given: Iterator[bytes] | None = None
     ) -> ConnectorProcess:
-        """``arguments`` that name a file become its path. ``given`` is written to its input."""
+        """``arguments`` that name a file become its path; the file ``config`` is there besides. ``given`` is written to
+        its input. Raises ``conflict`` when another process has the configuration and may use its token up."""
+        with ExitStack() as held:
+            if self._own.changed:
+                held.enter_context(self._own.alone(wait_seconds=_WAIT_SECONDS))
+            content = {**files, "config": self._content()}
+            release = held.pop_all().close
+        return self._begin(arguments, content, given, release)
+
+    def _begin(
+        self,
+        arguments: Sequence[str],
+        files: Mapping[str, bytes],
+        given: Iterator[bytes] | None = None,
+        closed: Callable[[], None] = lambda: None,
+    ) -> ConnectorProcess:
         limit = self._config.memory_limit_mb
-        return ConnectorProcess(
-            self.command,
-            [*arguments, *self._further],
-            {**files, **self._always},
-            environment=trusting(self._config.ca_bundle, self._config.environment),
-            memory_limit=None if limit is None else limit << 20,
-            silence_seconds=self._config.max_seconds_between_messages,
-            given=given,
-        )
+        try:
+            return ConnectorProcess(
+                self.command,
+                [*arguments, *self._further],
+                {**files, **self._always},
+                environment=trusting(self._config.ca_bundle, self._config.environment),
+                memory_limit=None if limit is None else limit << 20,
+                silence_seconds=self._config.max_seconds_between_messages,
+                given=given,
+                closed=closed,
+            )
+        except BaseException:
+            closed()
+            raise
+
+    def _content(self) -> bytes:
+        """The configuration, as the connector itself last changed it."""
+        config = self._own.load()
+        self.redact.learn(config)
+        return json.dumps(config).encode()
 
     def reach(self, what: str) -> Finding:
         """The answer to ``check``; ``what`` is what it should reach."""
@@ -85,11 +113,16 @@ class Program:
 
     def ask(self, command: str, payload: str, *, configured: bool = True) -> dict[str, Any]:
         """One question, one answer. The exit code says nothing where there is an answer."""
+        if not configured:
+            return self._answer(command, payload, self._begin([command], {}))
+        with self._own.alone(wait_seconds=_WAIT_SECONDS):
+            arguments = [command, "--config", "config"]
+            return self._answer(command, payload, self._begin(arguments, {"config": self._content()}))
+
+    def _answer(self, command: str, payload: str, process: ConnectorProcess) -> dict[str, Any]:
         answer: dict[str, Any] | None = None
         error: SynclineError | None = None
         last = ""
-        arguments = [command, "--config", "config"] if configured else [command]
-        process = self.start(arguments, {"config": json.dumps(self.load()).encode()} if configured else {})
         with closing(process):
             for lines in process.lines():
                 for line in lines:

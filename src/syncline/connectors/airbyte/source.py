@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syncline.connectors.airbyte.config import AirbyteSourceConfig
+from syncline.connectors.airbyte.declared import sync_number
 from syncline.connectors.airbyte.discovered import Discovered
 from syncline.connectors.airbyte.feed import ConnectorFeed
 from syncline.connectors.airbyte.manifest import load_manifest
 from syncline.connectors.airbyte.program import Program
 from syncline.core.stream import Catalog, SelectedStream, Stream, StreamName, SyncMode
 from syncline.sdk.connector import ConnectorContext
-from syncline.sdk.feed import FedSource
+from syncline.sdk.feed import FedInto, FedSource
 from syncline.sdk.findings import Finding
 from syncline.sdk.low_code import check_against, manifest_spec, runnable, secret_values
 from syncline.sdk.records.json_schema import schema_of
@@ -63,12 +64,13 @@ class AirbyteSource(FedSource):
         return bool(self._streams()[selected.name].get("is_resumable"))
 
     def feed(
-        self, selection: Sequence[SelectedStream], positions: Mapping[StreamName, Any], shared: Any | None
+        self,
+        selection: Sequence[SelectedStream],
+        positions: Mapping[StreamName, Any],
+        shared: Any | None,
+        into: Mapping[StreamName, FedInto] | None = None,
     ) -> ConnectorFeed:
-        files = {
-            "catalog": _json({"streams": [self._configured(s) for s in selection]}),
-            "config": _json(self._program.load()),
-        }
+        files = {"catalog": _json({"streams": [self._configured(s, (into or {}).get(s.name)) for s in selection]})}
         arguments = ["read", "--config", "config", "--catalog", "catalog"]
         state = _state(selection, positions, shared)
         if state is not None:
@@ -84,7 +86,7 @@ class AirbyteSource(FedSource):
             program.start(arguments, files), readers, declared, save=program.save, redact=program.redact
         )
 
-    def _configured(self, selected: SelectedStream) -> dict[str, Any]:
+    def _configured(self, selected: SelectedStream, into: FedInto | None) -> dict[str, Any]:
         raw = self._streams()[selected.name]
         default = [selected.cursor_field] if selected.cursor_field else raw.get("default_cursor_field") or []
         return {
@@ -93,6 +95,7 @@ class AirbyteSource(FedSource):
             "destination_sync_mode": _DESTINATION_MODES[selected.sync_mode],
             "cursor_field": raw.get("default_cursor_field") or [] if raw.get("source_defined_cursor") else default,
             "primary_key": [[column] for column in selected.primary_key],
+            **({} if into is None else _refresh(into)),
         }
 
     def _streams(self) -> dict[StreamName, dict[str, Any]]:
@@ -107,6 +110,15 @@ class AirbyteSource(FedSource):
 
 def _by_name(item: tuple[StreamName, Any]) -> str:
     return str(item[0])
+
+
+def _refresh(into: FedInto) -> dict[str, int]:
+    """Of the protocol's refreshes: what is older than the minimum goes."""
+    return {
+        "generation_id": into.generation,
+        "minimum_generation_id": into.generation if into.replaces else 0,
+        "sync_id": sync_number(into.sync_id),
+    }
 
 
 def _json(value: Any) -> bytes:

@@ -21,7 +21,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import Catalog, SelectedStream, Stream, StreamName
 from syncline.sdk.connector import ConnectorContext
-from syncline.sdk.feed import FedSource
+from syncline.sdk.feed import FedInto, FedSource
 from syncline.sdk.findings import Finding, Severity
 from syncline.sdk.own_config import OwnConfig
 from syncline.sdk.records.json_schema import WHOLE, schema_of
@@ -71,7 +71,11 @@ class RestApiSource(FedSource):
         return stream.parent is not None or resumes(stream.pagination)
 
     def feed(
-        self, selection: Sequence[SelectedStream], positions: Mapping[StreamName, Any], shared: Any | None
+        self,
+        selection: Sequence[SelectedStream],
+        positions: Mapping[StreamName, Any],
+        shared: Any | None,
+        into: Mapping[StreamName, FedInto] | None = None,
     ) -> RestFeed:
         stop = threading.Event()
         client = Client(self._config, self._own, stop)

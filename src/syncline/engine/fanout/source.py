@@ -14,7 +14,7 @@ from syncline.core.partition import Partition, ReadPlan
 from syncline.core.stream import Catalog, SelectedStream, StreamName, SyncMode
 from syncline.engine.fanout.recording import Item
 from syncline.sdk.change_log import ChangeLog
-from syncline.sdk.feed import FedBatch, FedDone, FedLog, FedMessage, FedState, Feed, ReadsFeed
+from syncline.sdk.feed import FedBatch, FedDone, FedInto, FedLog, FedMessage, FedState, Feed, ReadsFeed
 from syncline.sdk.findings import Finding
 from syncline.sdk.mapping import mapped_source
 from syncline.sdk.reference import ConnectorReference
@@ -93,20 +93,24 @@ class _SharedChanges(_Shared):
 
 class _SharedFeed(_Shared):
     def feed(
-        self, selection: Sequence[SelectedStream], positions: Mapping[StreamName, Any], shared: Any | None
+        self,
+        selection: Sequence[SelectedStream],
+        positions: Mapping[StreamName, Any],
+        shared: Any | None,
+        into: Mapping[StreamName, FedInto] | None = None,
     ) -> Feed:
         source = cast(ReadsFeed, self._hub.source)
         states = {str(name): position for name, position in positions.items()}
         what = json.dumps([[s.to_json() for s in selection], states, shared], sort_keys=True)
 
         def read() -> Iterator[Item]:
-            with closing(source.feed(selection, positions, shared)) as feed:
+            with closing(source.feed(selection, positions, shared, into)) as feed:
                 for message in feed:
                     yield _message_item(message)
 
         recording = self._hub.feed(self._destination, what, read)
         if recording is None:
-            return source.feed(selection, positions, shared)
+            return source.feed(selection, positions, shared, into)
         return _RecordedFeed(recording.items(), self._hub)
 
     def resumes(self, selected: SelectedStream) -> bool:

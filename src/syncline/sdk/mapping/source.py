@@ -18,7 +18,7 @@ from syncline.core.batch import Batch
 from syncline.core.partition import Partition, ReadPlan
 from syncline.core.stream import Catalog, SelectedStream, StreamName
 from syncline.sdk.change_log import ChangeLog, ForgetsConnection, LogStatus, ReadsChanges, ReportsLag
-from syncline.sdk.feed import FedBatch, FedDone, FedLog, FedMessage, FedState, Feed, ReadsFeed
+from syncline.sdk.feed import FedBatch, FedDone, FedInto, FedLog, FedMessage, FedState, Feed, ReadsFeed
 from syncline.sdk.findings import Finding
 from syncline.sdk.mapping.blocks import mapped_catalog
 from syncline.sdk.mapping.changes import MappedLog
@@ -136,11 +136,16 @@ class _Fed:
     _inner: Any
 
     def feed(
-        self, selection: Sequence[SelectedStream], positions: Mapping[StreamName, Any], shared: Any | None
+        self,
+        selection: Sequence[SelectedStream],
+        positions: Mapping[StreamName, Any],
+        shared: Any | None,
+        into: Mapping[StreamName, FedInto] | None = None,
     ) -> Feed:
         names = {s.name: s.source_name for s in selection}
         given = {names[name]: position for name, position in positions.items()}
-        return _MappedFeed(self._inner.feed([_origin(s) for s in selection], given, shared), selection)
+        theirs = None if into is None else {names[name]: each for name, each in into.items()}
+        return _MappedFeed(self._inner.feed([_origin(s) for s in selection], given, shared, theirs), selection)
 
     def resumes(self, selected: SelectedStream) -> bool:
         return bool(self._inner.resumes(_origin(selected)))
