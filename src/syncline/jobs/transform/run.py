@@ -13,12 +13,10 @@ from syncline.engine.events import Log, TransformFinished, TransformRunning
 from syncline.engine.ports import EventSink
 from syncline.engine.spec import AttemptSpec
 from syncline.engine.sync import AttemptResult
-from syncline.jobs.transform.databricks import run_databricks
 from syncline.jobs.transform.dbt import run_dbt
 from syncline.jobs.transform.facts import as_environment, facts_of, filled, filled_sql
 from syncline.jobs.transform.program import run_program
 from syncline.jobs.transform.step import TransformStep, step_error
-from syncline.jobs.transform.web import run_http
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import Destination, RunsSql
 from syncline.sdk.interpolation import resolve
@@ -120,8 +118,12 @@ def _done(spec: AttemptSpec, result: AttemptResult, step: TransformStep, emit: E
     if step.kind == "dbt":
         return run_dbt(options, spec.destination, facts, env, step.timeout, tell)
     if step.kind == "http":
+        from syncline.jobs.transform.web import run_http  # HTTP's machinery: not in the way of every start
+
         return run_http(options, facts, step.timeout)
     if step.kind == "databricks":
+        from syncline.jobs.transform.databricks import run_databricks
+
         key = f"{spec.sync_id}-{spec.attempt}-{spec.transforms.index(step.to_json())}"
         return run_databricks(options, facts, step.timeout, key)
     raise SynclineError(ErrorKind.INTERNAL, f"nobody runs steps of kind {step.kind!r}")
