@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.faults.cdc_faults import durable_lsn
 from tests.faults.cdc_scenario import Scenario, Tally, make_syncline, start_source
 
 from syncline.core.failpoints import LOG_STEPS, PLAN_STEPS
@@ -113,6 +114,35 @@ def test_killed_at_every_step(
         passed_by = {*PLAN_STEPS, *LOG_STEPS} - {step.partition(":")[0] for step in killed}
         print(f"\n{kind}, {'append' if append else deletes}: not passed: {', '.join(sorted(passed_by)) or 'none'}")
         assert {"log.read", "apply.inside", "apply.committed", "apply.position", "join.before", "plan.made"} <= killed
+
+
+def test_killed_between_the_disk_and_the_source(
+    tmp_path: Path, source: PostgresServer, postgres_server: PostgresServer, total: Tally
+) -> None:
+    """The one step that only a durable spool has: all is on disk, the source does not know. What it sends again must
+    be known, also while the destination is behind."""
+    spool = {"path": str(tmp_path / "spool"), "durable": True}
+    with make_syncline(tmp_path, source, "postgres", destination=postgres_server, method={"spool": spool}) as scenario:
+        scenario.tally = total
+        scenario.complete()
+        watch = scenario.watch(durable=durable_lsn(tmp_path / "spool"))
+        killed: set[str] = set()
+        with scenario.load(SEED, shapes=False, per_second=60):
+            watch.start()
+            for step in (
+                "log.synced",
+                "log.synced:3",
+                "log.received:40",
+                "log.synced:2",
+                "log.confirmed",
+                "log.synced:5",
+            ):
+                _killed_at(scenario, step, follow=True, seconds=30, killed=killed)
+        scenario.complete()
+        scenario.ended(watch)
+        assert watch.looks > 0
+        assert {"log.synced", "log.synced:2", "log.synced:3"} <= killed
+        assert scenario.judge() == []
 
 
 def _killed_at(scenario: Scenario, step: str, *, follow: bool, seconds: float, killed: set[str]) -> None:
