@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,6 +57,19 @@ def server(
             machinery.stop()
     finally:
         control.close()
+    _leave()
+
+
+def _leave() -> None:
+    """Without the interpreter's long farewell: all that matters is written, and threads that still wait for somebody
+    else's database have nothing more to say."""
+    import logging
+    import os
+
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _take_signals() -> None:

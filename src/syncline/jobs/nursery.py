@@ -99,12 +99,17 @@ class Nursery:
             return self._codes.pop(pid, None)
 
     def close(self) -> None:
-        """End the nursery; its forks go on."""
+        """End the nursery; its forks go on. At once: one that still imports does not hear us, and nothing of its own
+        can be lost."""
         self._broken = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._process.wait(timeout=10)
+        try:
+            self._process.wait(timeout=1 if self._ready else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # it alone: forks have sessions of their own
+            self._process.wait()
 
     def _listen(self) -> None:
         while (message := _received(self._socket)) is not None:

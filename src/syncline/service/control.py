@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from syncline.service.children import Children
 from syncline.service.secrets.box import SecretBox
 from syncline.service.secrets.keys import load_keys, stamp
 from syncline.settings import ServerSettings
@@ -19,12 +20,13 @@ __all__ = ["Control", "open_control"]
 @dataclass(kw_only=True)
 class Control:
     """Made once per process by :func:`open_control`; safe to use from many threads. ``memory`` keeps, by name, what
-    one part remembers between calls (``setdefault`` decides who was first)."""
+    one part remembers between calls (``setdefault`` decides who was first); ``children`` end when it is closed."""
 
     database: Database
     secrets: SecretBox
     settings: ServerSettings
     memory: dict[str, object] = field(default_factory=dict, repr=False)
+    children: Children = field(default_factory=Children, repr=False)
     _background: ThreadPoolExecutor | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -37,6 +39,7 @@ class Control:
             self._background.submit(work)
 
     def close(self) -> None:
+        self.children.close()  # before what waits for them
         with self._lock:
             if self._background is not None:
                 self._background.shutdown(wait=False, cancel_futures=True)

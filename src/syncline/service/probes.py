@@ -10,12 +10,10 @@ import contextlib
 import hashlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -192,25 +190,6 @@ def look(control: Control, request: Mapping[str, Any], seconds: float) -> Any:
 def _run(control: Control, request: Mapping[str, Any], seconds: float) -> str:
     settings = control.settings
     whole = {**request, "id": new_id().hex, "home": str(settings.home), "keep_runs": settings.keep_runs}
-    command: Sequence[str] = [sys.executable, "-m", "syncline.service.probe"]
+    command = [sys.executable, "-m", "syncline.service.probe"]
     environment = {name: value for name, value in os.environ.items() if name not in _KEPT_BACK}
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,
-    ) as child:
-        try:
-            answer, _ = child.communicate(json.dumps(whole).encode(), timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise SynclineError(
-                ErrorKind.UNREACHABLE,
-                f"there was no answer within {seconds:.0f} s",
-                hint="check host, port and firewall, and whether the database is overloaded",
-            ) from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-    return answer.decode(errors="replace")
+    return control.children.ask(command, json.dumps(whole).encode(), environment, seconds).decode(errors="replace")
