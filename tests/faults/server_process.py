@@ -154,7 +154,7 @@ class ServerProcess:
         found = []
         for path in self.home.glob("jobs/*/*/process"):
             try:
-                pid, _, started = path.read_text().partition(" ")
+                pid, started = path.read_text().split(" ")[:2]
             except FileNotFoundError:
                 continue
             if process_start(int(pid)) == started:

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from syncline.core.checkpoint import Phase, StreamCheckpoint
+from syncline.core.checkpoint import Phase
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.partition import ReadPlan
 from syncline.core.stream import SelectedStream, StreamName, WriteMode
 from syncline.engine.events import AttemptFinished, AttemptStarted, Log, StreamFinished
+from syncline.engine.forget import forget
 from syncline.engine.log_stream import has_log
 from syncline.engine.ports import EventSink
 from syncline.engine.selection import select_streams
@@ -81,16 +82,7 @@ def forget_positions(spec: AttemptSpec, streams: Sequence[StreamName] | None, em
                 known = destination.committed(spec.connection, selected.name)
                 if known is None or known.checkpoint.sync_id == spec.sync_id:
                     continue
-                entry = destination.fence(spec.connection, selected.name)
-                target = target_for(
-                    spec,
-                    selected,
-                    write=WriteMode.REPLACE,
-                    generation=entry.checkpoint.generation,
-                    sync_id=spec.sync_id,
-                    logged=has_log(source),
-                )
-                destination.commit(target, [], _forgotten(entry.checkpoint), entry.token)
+                forget(spec, selected, destination, logged=has_log(source))
                 emit(Log(level="INFO", stream=str(selected.name), message="is read anew from the beginning"))
     except SynclineError as raised:
         error = raised.at(connection=spec.connection)
@@ -99,10 +91,6 @@ def forget_positions(spec: AttemptSpec, streams: Sequence[StreamName] | None, em
         emit(AttemptFinished(status="failed", seconds=seconds))
         return AttemptResult(streams=(), seconds=seconds, error=error)
     return None
-
-
-def _forgotten(checkpoint: StreamCheckpoint) -> StreamCheckpoint:
-    return checkpoint.next(position=None, phase=Phase.IDLE, plan=None, write=None, done=frozenset(), rows=0)
 
 
 def _chosen(selection: list[SelectedStream], streams: Sequence[StreamName] | None) -> list[SelectedStream]:

@@ -23,6 +23,7 @@ from syncline.engine.events import AttemptStarted, Log, StreamFinished
 from syncline.engine.evolution.backfill import fill_added
 from syncline.engine.evolution.review import SchemaReview
 from syncline.engine.feed_run import FeedRun
+from syncline.engine.forget import forget
 from syncline.engine.log_run import LogRun
 from syncline.engine.log_stream import LogStream, has_log, log_position
 from syncline.engine.ports import EventSink, Executor, SourceOpener
@@ -33,6 +34,7 @@ from syncline.sdk.change_log import ReadsChanges
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import Destination
 from syncline.sdk.feed import ReadsFeed
+from syncline.sdk.log_place import PlaceGoneError
 from syncline.sdk.mapping import mapped_source
 from syncline.sdk.reference import open_destination, open_source
 from syncline.sdk.source import Source
@@ -338,7 +340,7 @@ class _Conductor:
         fenced now and go on at once; the others are copied in their turn."""
         assert self._log_run is not None
         logged = [s for s in waiting if s.sync_mode.incremental and str(s.name) not in self._refused]
-        self._refused.update({str(name): e for name, e in self._log_run.open(self._destination, logged).items()})
+        self._refused.update({str(name): e for name, e in self._open_log(self._log_run, logged).items()})
         for selected in [s for s in logged if str(s.name) not in self._refused]:
             entry = self._destination.committed(self._spec.connection, selected.name)
             if entry is not None and log_position(entry.checkpoint, None) is not None:
@@ -347,6 +349,16 @@ class _Conductor:
                 waiting.remove(selected)
                 self._start(selected)
         self._log_run.start()
+
+    def _open_log(self, log_run: LogRun, logged: Sequence[SelectedStream]) -> Mapping[StreamName, SynclineError]:
+        try:
+            return log_run.open(self._destination, logged)
+        except PlaceGoneError as gone:
+            self._emit(Log(level="WARN", message=f"{gone.message}: all is copied anew, and joins"))
+        for selected in logged:
+            if self._destination.committed(self._spec.connection, selected.name) is not None:
+                forget(self._spec, selected, self._destination, logged=True)
+        return log_run.open(self._destination, logged)
 
     def _end_log(self, selection: Sequence[SelectedStream]) -> None:
         """What became of the streams that the log took over."""

@@ -4,7 +4,8 @@
     attempt.log     the same for people, as JSON lines
     output.txt      what the process wrote to its standard streams
     lock            held by the process from its first moment to its last, however that comes
-    process         ``pid start-time``, for signals and for people
+    process         ``pid start-time``, for signals and for people; ``shared`` behind it: others' attempts run there too
+    stop            an attempt in a shared process is to end: a signal would be for all of them
     beat            touched every :data:`BEAT_SECONDS` by the process: its sign of life
     revoked         nobody may begin here any more
 
@@ -39,6 +40,8 @@ class AttemptFolder:
         self._process = path / "process"
         self._beat = path / "beat"
         self._revoked = path / "revoked"
+        self._stop = path / "stop"
+        self._entered: int | None = None
 
     def make(self) -> None:
         """For this user only. Called by the server before it starts the process."""
@@ -46,9 +49,9 @@ class AttemptFolder:
 
     # The attempt's side.
 
-    def enter(self) -> bool:
-        """Take the lock for the rest of this process's life and leave our name; False when the attempt was given up, or
-        somebody else runs it."""
+    def enter(self, *, shared: bool = False) -> bool:
+        """Take the lock for the rest of this process's life, or until :meth:`leave`, and leave our name; False when the
+        attempt was given up, or somebody else runs it. ``shared``: the process runs other attempts too."""
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,10 +62,21 @@ class AttemptFolder:
             os.close(descriptor)
             return False
         partial = self._process.with_suffix(".partial")
-        partial.write_text(f"{os.getpid()} {process_start(os.getpid())}")
+        partial.write_text(f"{os.getpid()} {process_start(os.getpid())}{' shared' if shared else ''}")
         partial.rename(self._process)
         self.beat()
-        return True  # the descriptor stays open: the lock goes with the process
+        self._entered = descriptor  # it stays open: the lock goes with the process
+        return True
+
+    def leave(self) -> None:
+        """The attempt is over, and its process goes on with others."""
+        if self._entered is not None:
+            os.close(self._entered)
+            self._entered = None
+
+    @property
+    def stop_asked(self) -> bool:
+        return self._stop.exists()
 
     def beat(self) -> None:
         """A sign of life."""
@@ -118,15 +132,19 @@ class AttemptFolder:
             return None
 
     def signal(self, number: signal.Signals) -> bool:
-        """Send a signal to the process and its children; False when that very process is gone."""
+        """Send a signal to the process and its children; False when that very process is gone. Where it runs others'
+        attempts too, ours is asked to end; only SIGKILL, the last means, ends them all."""
         known = self.process
         if known is None:
             return False
-        pid_text, _, started = known.partition(" ")
+        pid_text, started, *shared = known.split(" ")
         pid = int(pid_text)
         # The number may belong to somebody else by now; the start time tells.
         if process_start(pid) != started:
             return False
+        if shared and number is not signal.SIGKILL:
+            self._stop.touch()
+            return True
         try:
             os.killpg(pid, number)
         except (ProcessLookupError, PermissionError):

@@ -11,6 +11,7 @@ from syncline.core.errors import SynclineError
 from syncline.jobs.attempt_folder import AttemptFolder
 from syncline.jobs.nursery import Nursery, can_fork, start_cold
 from syncline.jobs.order import Order
+from syncline.jobs.shared_door import SharedProcesses
 
 __all__ = ["Starter"]
 
@@ -34,10 +35,13 @@ class Starter:
         self._used_at = 0.0
         self._lock = threading.Lock()
         self._closed = self._coming = False
+        self._shared = SharedProcesses()
 
     def start(self, order: Order, folder: AttemptFolder) -> Callable[[], int | None]:
         """Start the process of an attempt whose folder is made; returns what tells its exit code once it has ended.
         Raises OSError when there is no process to be had."""
+        if order.sharing is not None:
+            return self._shared.start(order, folder)
         nursery = self._ready_nursery() if self._warm else None
         if nursery is not None:
             try:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from syncline.engine.clear import clear_streams, forget_positions
 from syncline.engine.events import Event
 from syncline.engine.log_ledger import LOG_STREAM
 from syncline.engine.ports import EventSink
+from syncline.engine.spec import AttemptSpec
 from syncline.engine.sync import AttemptResult
 from syncline.jobs.attempt import run_here
 from syncline.jobs.attempt_folder import BEAT_SECONDS, AttemptFolder
@@ -31,15 +32,20 @@ from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.reference import open_destination, open_source
 from syncline.sdk.source import TellsArrivals
 
-__all__ = ["GIVEN_UP", "main", "work"]
+__all__ = ["GIVEN_UP", "Runs", "main", "work"]
 
 #: The exit code of a process that found its attempt given up.
 GIVEN_UP = 75
 
 
-def work(order: Order, folder: AttemptFolder) -> int:
-    """Run the attempt in this process. Called once, by the main thread."""
-    if not folder.enter():
+#: Runs what is to be synced; its result is in the journal when this returns.
+Runs = Callable[[AttemptSpec, Journal, EventSink], AttemptResult]
+
+
+def work(order: Order, folder: AttemptFolder, run: Runs = run_here, *, shared: bool = False) -> int:
+    """Run the attempt in this process. Called once, by the main thread; in a process that runs other attempts too
+    (``shared``), by a thread for each."""
+    if not folder.enter(shared=shared):
         return GIVEN_UP
     stop = threading.Event()
     threading.Thread(target=_beat, args=(folder, stop), name="beat", daemon=True).start()
@@ -55,16 +61,18 @@ def work(order: Order, folder: AttemptFolder) -> int:
         if order.task == "look":
             journal.write_line({"event": "Looked", **_looked(order)})
             return 0
-        result = _run(order, journal, tell)
+        result = _run(order, journal, tell, run)
         journal.write_line({"event": "States", **_states(order, result)})
         return result.error.policy.exit_code if result.error else 0
     finally:
         stop.set()
         log.close()
         journal.close()
+        if shared:
+            folder.leave()
 
 
-def _run(order: Order, journal: Journal, tell: EventSink) -> AttemptResult:
+def _run(order: Order, journal: Journal, tell: EventSink, run: Runs) -> AttemptResult:
     """Do the task; its result is in the journal when this returns."""
 
     def tell_both(event: Event) -> None:
@@ -80,7 +88,7 @@ def _run(order: Order, journal: Journal, tell: EventSink) -> AttemptResult:
         if failed is not None:
             journal.write_result(failed.to_json())
             return failed
-    return run_here(order.spec, journal, tell)
+    return run(order.spec, journal, tell)
 
 
 def _looked(order: Order) -> dict[str, Any]:

@@ -118,11 +118,20 @@ class SyncBlock(ServerKeys):
         return value
 
 
+class FanOutBlock(_Model):
+    """Which of several destinations a connection is for, and the name of them all."""
+
+    connection: str
+    destination: str
+    when_behind: Literal["leave", "wait"] = "leave"
+
+
 class ConnectionBlock(SyncBlock):
-    """One connection in the long form."""
+    """One connection in the long form, with one destination. ``fan_out``: it reads its source with others."""
 
     source: str = Field(description="name under sources")
     destination: str = Field(description="name under destinations")
+    fan_out: FanOutBlock | None = None
 
 
 class FannedBlock(SyncBlock):

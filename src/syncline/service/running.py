@@ -8,12 +8,14 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName
 from syncline.engine.selection import StreamChoice
 from syncline.engine.spec import AttemptSpec
-from syncline.jobs.order import Order
+from syncline.jobs.order import Order, Sharing
 from syncline.jobs.supervisor import JobPlan
 from syncline.service.control import Control
 from syncline.service.kept_tokens import lay_out
+from syncline.service.project import Connection
 from syncline.service.stored_connections import runnable
 from syncline.service.transforms import allowed_steps
+from syncline.settings import Settings
 from syncline.store import attempts, connections
 from syncline.store.job_values import Attempt, Job, JobType
 from syncline.store.values import StoredConnection
@@ -53,7 +55,7 @@ def order_for(control: Control, job: Job, attempt: Attempt, *, log_bytes: int) -
         sync_date=job.created_at.astimezone(UTC).date(),
         started_at=datetime.now(UTC),
         attempt=attempt.number,
-        work_dir=str(settings.scratch(connection.name)),
+        work_dir=str(settings.scratch(connection.folder_name)),
         concurrency=connection.sync.concurrency,
         metadata=connection.sync.metadata_columns,
         completed=() if follows or job.type is not JobType.SYNC else tuple(sorted(done, key=str)),
@@ -63,7 +65,21 @@ def order_for(control: Control, job: Job, attempt: Attempt, *, log_bytes: int) -
         retain=job.retain,
         transforms=allowed_steps(connection.sync.transforms, settings.jobs) if job.type is JobType.SYNC else (),
     )
-    return Order(job=job.id, task=job.type.value, spec=spec, streams=job.streams, log_bytes=log_bytes)
+    sharing = _sharing(connection, settings) if job.type in (JobType.SYNC, JobType.REFRESH) else None
+    return Order(job=job.id, task=job.type.value, spec=spec, streams=job.streams, log_bytes=log_bytes, sharing=sharing)
+
+
+def _sharing(connection: Connection, settings: Settings) -> Sharing | None:
+    """With whom it reads its source. What only the destination has to do with runs in a process of its own."""
+    if connection.destination_name is None:
+        return None
+    return Sharing(
+        folder=str(settings.scratch(connection.name) / "shared"),
+        work_dir=str(settings.scratch(connection.name)),
+        destination=connection.destination_name,
+        every=connection.siblings,
+        when_behind=connection.when_behind,
+    )
 
 
 def _only(choices: tuple[StreamChoice, ...] | None, streams: tuple[StreamName, ...]) -> tuple[StreamChoice, ...]:

@@ -28,9 +28,11 @@ __all__ = [
     "add",
     "change",
     "find",
+    "keyed",
     "list_connections",
     "mark_deleted",
     "of_actor",
+    "of_fan_out",
     "scheduled",
     "scheduled_stamps",
     "set_status",
@@ -148,6 +150,20 @@ def of_actor(transaction: Connection, role: ActorRole, actor_id: UUID) -> list[S
     column = _C.c.source_id if role == "source" else _C.c.destination_id
     query = sa.select(_C).where(column == actor_id, _C.c.deleted_at.is_(None)).order_by(_C.c.id)
     return _made(transaction, transaction.execute(query))
+
+
+def of_fan_out(transaction: Connection, name: str) -> list[StoredConnection]:
+    """The connections that read one source together under this name and are not deleted, in the order of their
+    making."""
+    together = _C.c.options["fan_out"]["connection"].as_string() == name
+    query = sa.select(_C).where(together, _C.c.deleted_at.is_(None)).order_by(_C.c.created_at, _C.c.id)
+    return _made(transaction, transaction.execute(query))
+
+
+def keyed(transaction: Connection, key: str) -> StoredConnection | None:
+    """The connection of a key, also when it is deleted."""
+    found = _made(transaction, transaction.execute(sa.select(_C).where(_C.c.key == key)))
+    return found[0] if found else None
 
 
 def scheduled_stamps(transaction: Connection) -> dict[UUID, datetime]:

@@ -199,8 +199,9 @@ class ConnectionOptions:
     """What Airbyte has no word for. ``mode`` and ``cursor_field`` are the default of streams that name none;
     ``mappings`` is what becomes of streams and columns on their way, ``contracts`` (column -> word) and ``backfill``
     what is done when one changes, ``quality`` the gates and limits of the quarantine (``gates``, ``quarantine``, and
-    ``streams`` with both by name), ``transforms`` the steps after a sync. ``priority``: higher ones leave the queue
-    first; ``timeout_seconds`` ends a whole job (None: never), ``no_progress_seconds`` an attempt that does nothing."""
+    ``streams`` with both by name), ``transforms`` the steps after a sync, ``fan_out`` with whom it reads its source
+    (empty: it reads alone). ``priority``: higher ones leave the queue first; ``timeout_seconds`` ends a whole job
+    (None: never), ``no_progress_seconds`` an attempt that does nothing."""
 
     mode: str = "full_refresh_overwrite"
     cursor_field: str | None = None
@@ -216,6 +217,7 @@ class ConnectionOptions:
     backfill: bool = False
     quality: Mapping[str, Any] = field(default_factory=dict)
     transforms: tuple[Mapping[str, Any], ...] = ()
+    fan_out: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if value is not None and value not in ((), {})}

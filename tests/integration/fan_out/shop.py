@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +96,26 @@ class Shop:
             last[record["id"]] = {**record, **kept}
         rows = [r for r in last.values() if r["_syncline_op"] != "delete"]
         return sorted((r["id"], r["note"], r["big"], r["amount"]) for r in rows)
+
+    def slots(self) -> int:
+        row = self.session.execute(
+            "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def rows_read(self) -> int:
+        """Rows that all sessions so far have read of the table. What they counted comes when they end."""
+        seen = -1
+        while True:
+            row = self.session.execute(
+                "SELECT seq_tup_read + COALESCE(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'orders'"
+            ).fetchone()
+            assert row is not None
+            if row[0] == seen > 0:
+                return seen
+            seen = int(row[0])
+            time.sleep(0.2)
 
     def close(self) -> None:
         self.session.close()

@@ -111,19 +111,6 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, change: dict[str, objec
     assert said in done.text
 
 
-def test_a_server_refuses_it_by_name(tmp_path: Path) -> None:
-    document = {
-        "sources": {"shop": {"type": "postgres", "config": {"database": "x"}}},
-        "destinations": {n: {"type": "duckdb", "config": {"path": str(tmp_path / n)}} for n in ("a", "b")},
-        "connections": {"shop": {"source": "shop", "destinations": ["a", "b"]}},
-    }
-    file = tmp_path / "f.yaml"
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
-    done = syncline("apply", file, "--yes", "--server", "http://127.0.0.1:9")
-    assert done.code == 3
-    assert "connections.shop.destinations" in done.text
-
-
 def test_a_log_that_is_not_received_here_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNCLINE_HOME", str(tmp_path / "home"))
     config = {"host": "127.0.0.1", "port": 9, "username": "u", "password": "p", "database": "d"}

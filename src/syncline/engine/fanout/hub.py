@@ -108,12 +108,13 @@ class Hub:
         self._sweeper = threading.Thread(target=self._sweep_now_and_then, name="fan-out", daemon=True)
         self._sweeper.start()
 
-    def opener(self, destination: str) -> SourceOpener:
-        """How the run of a destination comes by its source."""
+    def opener(self, destination: str, stop: threading.Event | None = None) -> SourceOpener:
+        """How the run of a destination comes by its source. What it reads ends with an error once ``stop`` is set: a
+        copy has no other way to hear of it."""
         from syncline.engine.fanout.source import source_for
 
         def opened(reference: ConnectorReference, context: ConnectorContext) -> Source:
-            return source_for(self, destination, reference)
+            return source_for(self, destination, reference, stop)
 
         return opened
 
@@ -121,12 +122,17 @@ class Hub:
         """An attempt of this destination begins. Plans of its former one are forgotten: what it resumes it reads by
         itself."""
         with self._lock:
+            self._live.add(destination)
+        self._forget_plans_of(destination)
+
+    def _forget_plans_of(self, destination: str) -> None:
+        with self._lock:
             for place in [place for place in self._going_by if place[0] == destination]:
                 self._going_by.pop(place).users.discard(destination)
 
     def ended(self, destination: str) -> None:
         """It does not run any more: nothing is kept for it, but its place in the log."""
-        self.begins(destination)
+        self._forget_plans_of(destination)
         with self._lock:
             self._live.discard(destination)
         self._sweep()

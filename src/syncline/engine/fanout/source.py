@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from syncline.core.batch import Batch, Misfit
-from syncline.core.errors import SynclineError
+from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.partition import Partition, ReadPlan
 from syncline.core.stream import Catalog, SelectedStream, StreamName, SyncMode
 from syncline.engine.fanout.recording import Item
@@ -26,21 +27,25 @@ if TYPE_CHECKING:
 __all__ = ["source_for"]
 
 
-def source_for(hub: Hub, destination: str, reference: ConnectorReference) -> Source:
-    """With the abilities of the hub's source that can be shared; undecoded bytes suit one destination alone."""
+def source_for(
+    hub: Hub, destination: str, reference: ConnectorReference, stop: threading.Event | None = None
+) -> Source:
+    """With the abilities of the hub's source that can be shared; undecoded bytes suit one destination alone. ``stop``
+    ends what is read."""
+    stop = stop or threading.Event()
     made: _Shared
     if isinstance(hub.source, ReadsFeed):
-        made = _SharedFeed(hub, destination)
+        made = _SharedFeed(hub, destination, stop)
     elif hub.log is not None:
-        made = _SharedChanges(hub, destination)
+        made = _SharedChanges(hub, destination, stop)
     else:
-        made = _Shared(hub, destination)
+        made = _Shared(hub, destination, stop)
     return mapped_source(made, reference.mappings) if reference.mappings else made
 
 
 class _Shared:
-    def __init__(self, hub: Hub, destination: str) -> None:
-        self._hub, self._destination = hub, destination
+    def __init__(self, hub: Hub, destination: str, stop: threading.Event) -> None:
+        self._hub, self._destination, self._stop = hub, destination, stop
 
     def check(self, selection: Sequence[SelectedStream] = ()) -> list[Finding]:
         names = ",".join(sorted(str(s.name) for s in selection))
@@ -64,10 +69,14 @@ class _Shared:
 
         recording = self._hub.partition(self._destination, selected, partition, read)
         if recording is None:
-            yield from self._hub.source.read(selected, partition)
+            with closing(cast(Any, self._hub.source.read(selected, partition))) as batches:
+                for batch in batches:
+                    _ensure_wanted(self._stop)
+                    yield batch
             return
         with closing(cast(Any, recording.items())) as items:
             for item in items:
+                _ensure_wanted(self._stop)
                 yield _item_batch(item)
         self._hub.swept()
 
@@ -111,7 +120,7 @@ class _SharedFeed(_Shared):
         recording = self._hub.feed(self._destination, what, read)
         if recording is None:
             return source.feed(selection, positions, shared, into)
-        return _RecordedFeed(recording.items(), self._hub)
+        return _RecordedFeed(recording.items(), self._hub, self._stop)
 
     def resumes(self, selected: SelectedStream) -> bool:
         return cast(ReadsFeed, self._hub.source).resumes(selected)
@@ -120,16 +129,24 @@ class _SharedFeed(_Shared):
 class _RecordedFeed:
     """A :class:`~syncline.sdk.feed.Feed`."""
 
-    def __init__(self, items: Iterator[Item], hub: Hub) -> None:
-        self._items, self._hub = items, hub
+    def __init__(self, items: Iterator[Item], hub: Hub, stop: threading.Event) -> None:
+        self._items, self._hub, self._stop = items, hub, stop
 
     def __iter__(self) -> Iterator[FedMessage]:
         for item in self._items:
+            _ensure_wanted(self._stop)
             yield _item_message(item)
         self._hub.swept()
 
     def close(self) -> None:
         cast(Any, self._items).close()
+
+
+def _ensure_wanted(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise SynclineError(
+            ErrorKind.TRANSIENT, "the attempt was told to end", hint="run it again: it goes on where it was"
+        )
 
 
 def _batch_item(batch: Batch) -> Item:

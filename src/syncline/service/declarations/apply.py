@@ -130,6 +130,8 @@ def _connection(
         return connections.update(control, caller, stored.id, ConnectionChange(**shared))
     ends = {"source_id": ids["source"][block.source], "destination_id": ids["destination"][block.destination]}
     new = {"name": values.name, **ends, **shared}
+    if block.fan_out is not None:  # which has the name that it goes by
+        return connections.create(control, caller, NewConnection(**new))
     try:
         # Under the file's name: a connection that the command line has run goes on where it was.
         return connections.create(control, caller, NewConnection(key=values.name, **new))

@@ -69,6 +69,7 @@ def values_of(name: str, block: ConnectionBlock) -> Values:
         backfill=changes.backfill,
         quality=_quality(block),
         transforms=_steps(block),
+        fan_out={} if block.fan_out is None else block.fan_out.model_dump(exclude_defaults=True),
     )
     schedule, streams = schedule_without_after(block), None
     if block.streams is not None:
@@ -123,6 +124,7 @@ def stored_json(stored: StoredConnection, names: Mapping[UUID, str]) -> dict[str
         "prefix": stored.prefix,
         "namespace_definition": stored.namespace_definition,
         "namespace_format": stored.namespace_format,
+        "fan_out": dict(options.fan_out) or None,
         **{key: value for key, value in options.quality.items() if key != "streams"},
     }
     # Through the file's own model, which knows what a default is.

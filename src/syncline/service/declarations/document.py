@@ -4,14 +4,16 @@
      "destinations": {name: {"type", "config", "written"}},
      "connections":  {name: {"source", "destination", and the keys of the file's block}}}
 
+A connection with several destinations stands there once for each, as ``name/destination`` with ``fan_out``.
 ``config`` has the values of the references that only this machine can follow (``${NAME}``, ``${env:…}``,
 ``${file:…}``); ``written`` is as the file says it, for writing the file again.
 """
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
@@ -31,18 +33,19 @@ _HERE = ("env", "file")
 def document_of(project: Project) -> Document:
     """The document of a loaded file. Raises ``config`` for a reference that cannot be followed and for what a server
     does not keep."""
+    parts: dict[str, list[str]] = {}
+    for label, connection in project.connections.items():
+        parts.setdefault(connection.name, []).append(label)
     found: Document = {"sources": {}, "destinations": {}, "connections": {}}
     for name, connection in project.connections.items():
-        if connection.destination_name is not None:
-            raise invalid(
-                f"connections.{connection.name}.destinations",
-                "names several destinations, which `syncline sync` reads for at once and a server does not yet",
-                hint="keep it in a file for `syncline sync --follow`, or declare a connection for each destination",
-            )
         block = connection.sync.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
         block.pop("source", None)
         block.pop("destination", None)
         _refuse_files(name, block)
+        if connection.destination_name is not None:
+            said = {"connection": connection.name, "destination": connection.destination_name}
+            block["fan_out"] = {**said, "when_behind": connection.when_behind}
+        _name_others(block, lambda others: [part for other in others for part in parts.get(other, [other])])
         ends = {}
         for role, reference in (("source", connection.source), ("destination", connection.destination)):
             ends[role] = str(getattr(connection.sync, role, name))
@@ -66,8 +69,40 @@ def file_of(document: Mapping[str, Any]) -> Document:
             name: {"type": each["type"], "config": each.get("written", each["config"])}
             for name, each in document[role].items()
         }
-    found["connections"] = {name: dict(each) for name, each in document["connections"].items()}
+    found["connections"] = _together(document["connections"])
     return {key: value for key, value in found.items() if value}
+
+
+def _together(connections: Mapping[str, Mapping[str, Any]]) -> Document:
+    """Connections that read one source together as one with several destinations."""
+    found: Document = {}
+    names = {label: each["fan_out"]["connection"] for label, each in connections.items() if "fan_out" in each}
+    for label, each in connections.items():
+        block = copy.deepcopy(dict(each))
+        _name_others(block, lambda others: list(dict.fromkeys(names.get(other, other) for other in others)))
+        said = block.pop("fan_out", None)
+        if said is None:
+            found[label] = block
+            continue
+        known = found.get(said["connection"])
+        if known is not None:
+            known["destinations"].append(block["destination"])
+            if block.get("enabled", True):
+                known.pop("enabled", None)  # the file pauses all of them or none
+            continue
+        behind = {} if said.get("when_behind", "leave") == "leave" else {"when_behind": said["when_behind"]}
+        ends = {"source": block.pop("source"), "destinations": [block.pop("destination")]}
+        found[said["connection"]] = {**ends, **behind, **block}
+    return found
+
+
+def _name_others(block: Document, named: Callable[[list[str]], list[str]]) -> None:
+    """Replace the names of the connections that a block comes after."""
+    after = block.get("after")
+    if isinstance(after, Mapping):
+        block["after"] = {
+            key: named(value) if key in ("all", "any") and value else value for key, value in after.items()
+        }
 
 
 def block_of(name: str, written: Mapping[str, Any]) -> ConnectionBlock:

@@ -22,9 +22,9 @@ _SAVE_SECONDS = 1.0
 
 
 class Needs:
-    """``members`` are all destinations of the connection, running or not; others that the file knows are forgotten.
-    Without a ``path`` nothing is remembered: the one destination of an ordinary connection has its ledger. Any thread.
-    """
+    """``members`` are all destinations of the connection, running or not. Of others that the file knows nothing is kept
+    but that they were there. Without a ``path`` nothing is remembered: the one destination of an ordinary connection
+    has its ledger. Any thread."""
 
     def __init__(self, members: Sequence[str], path: Path | None = None) -> None:
         self._members, self._path = tuple(members), path
@@ -34,11 +34,23 @@ class Needs:
         self._lsn: dict[str, int] = {}
         #: who lost the place, and why in words
         self._left: dict[str, str] = {}
-        for name, (lsn, left) in self._load().items():
-            if lsn is not None:
+        #: who was taken out of the connection, also when it is back and has not taken its place yet
+        self._out: set[str] = set()
+        for name, (lsn, left, out) in self._load().items():
+            if out or (name not in self._members and not left):
+                self._out.add(name)
+            elif lsn is not None:
                 self._lsn[name] = lsn
             elif left:
                 self._left[name] = left
+
+    def take_all_out(self) -> None:
+        """The connection has one destination now, which has its ledger: the file keeps nothing for those that it knows.
+        Should it have several again, each goes on from what there still is."""
+        with self._lock:
+            self._out.update(self._lsn)
+            self._lsn.clear()
+            self._save(durable=True)
 
     @property
     def floor(self) -> int | None:
@@ -59,10 +71,16 @@ class Needs:
         with self._lock:
             return self._left.get(member)
 
+    def was_out(self, member: str) -> bool:
+        """Whether it was taken out of the connection, and is back and without a place."""
+        with self._lock:
+            return member in self._out
+
     def take_place(self, member: str, lsn: int) -> None:
         """It reads from here on, whatever was before. Remembered before this returns."""
         with self._lock:
             self._left.pop(member, None)
+            self._out.discard(member)
             self._lsn[member] = lsn
             self._save(durable=True)
 
@@ -97,12 +115,12 @@ class Needs:
 
     # -- the file --------------------------------------------------------------------------------------------------
 
-    def _load(self) -> dict[str, tuple[int | None, str]]:
+    def _load(self) -> dict[str, tuple[int | None, str, bool]]:
         if self._path is None:
             return {}
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
-            return {m: (found[m].get("lsn"), found[m].get("left", "")) for m in self._members if m in found}
+            return {m: (of.get("lsn"), of.get("left", ""), of.get("out", False)) for m, of in found.items()}
         except (OSError, ValueError, AttributeError):
             return {}  # lost with the spool, or torn: who is away will be told what it lacks when it comes back
 
@@ -111,7 +129,11 @@ class Needs:
             return
         self._saved = time.monotonic()
         text = json.dumps(
-            {**{m: {"lsn": n} for m, n in self._lsn.items()}, **{m: {"left": w} for m, w in self._left.items()}}
+            {
+                **{m: {"out": True} for m in sorted(self._out)},
+                **{m: {"lsn": n} for m, n in self._lsn.items()},
+                **{m: {"left": w} for m, w in self._left.items()},
+            }
         )
         partial = self._path.with_name(f"{self._path.name}.new")
         try:

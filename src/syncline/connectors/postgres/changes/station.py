@@ -35,6 +35,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName
 from syncline.sdk.change_log import LogStatus
 from syncline.sdk.connector import ConnectorContext
+from syncline.sdk.log_place import PlaceGoneError
 
 if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
@@ -112,8 +113,11 @@ class Station:
     ) -> Slot:
         """Make what is missing at the source and give ``member`` its place: ``lowest`` is the least position of its
         streams (None: all are copied first), ``identity`` what its ledger says of the log it was in. Raises
-        ``conflict`` when what it needs is not there any more. :meth:`receive` must follow."""
+        ``conflict`` when what it needs is not there any more; :class:`PlaceGoneError` of one that was taken out of the
+        connection meanwhile. :meth:`receive` must follow."""
         slot = self._ready_slot(session, slot)
+        if self._members == (ALONE,) and (remembered := needs_file(self._folder)).exists():
+            Needs((), remembered).take_all_out()
         if self.spool is None:
             try:
                 self._ready_spool(slot, member, lowest, identity)
@@ -123,6 +127,8 @@ class Station:
         assert self.spool is not None
         if lowest is not None and lowest < self.spool.begin:
             begins = f"the spool begins at {lsn_to_text(self.spool.begin)}, and it is at {lsn_to_text(lowest)}"
+            if self._needs.was_out(member):
+                raise _gone(member, begins)
             raise self._lost(member, self._needs.why_left(member) or begins)
         # One that copies first needs the log from its plan on, which is made later than this.
         self._needs.take_place(member, self.spool.begin if lowest is None else lowest)
@@ -308,6 +314,8 @@ class Station:
         # needs was lost), or one that the file is behind of: what there is stays for them until they say more.
         usable = known and not held.empty and (switch is None or held.end <= switch)
         earliest = held.begin if usable and held.end >= slot.confirmed else slot.confirmed
+        if lowest is not None and lowest < earliest and self._needs.was_out(member):
+            raise _gone(member, f"what is kept begins at {lsn_to_text(earliest)}, and it is at {lsn_to_text(lowest)}")
         others = [m for m in self._members if m != member and not self._needs.why_left(m)]
         places = {other: max(self._needs.of(other) or 0, earliest) for other in others}
         needed = [*places.values(), *(() if lowest is None else (lowest,))]
@@ -365,6 +373,14 @@ class Station:
                 hint="the next run looks whether it can go on there (after a failover) and says so if not",
                 where={"connector": "postgres"},
             )
+
+
+def _gone(member: str, why: str) -> PlaceGoneError:
+    return PlaceGoneError(
+        ErrorKind.CONFLICT,
+        f"destination {member} was taken out of the connection and is back, and its place in the log is gone ({why})",
+        where={"connector": "postgres"},
+    )
 
 
 def _ensure_same(before: LogServer, now: LogServer) -> None:
