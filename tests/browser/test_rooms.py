@@ -194,6 +194,9 @@ def test_an_alert_reaches_a_channel(
         page.get_by_role("tab", name="Alerts").click()
         row = page.get_by_role("row", name=re.compile(name))
         expect(row.get_by_text("A sync failed", exact=True)).to_be_visible()
+        row.get_by_role("button", name=re.compile("Messages")).click()
+        expect(page.get_by_role("dialog").get_by_text("arrived")).to_be_visible()
+        assert any(name in json.dumps(message) for message in Hook.heard)
 
 
 @pytest.fixture(scope="module")
