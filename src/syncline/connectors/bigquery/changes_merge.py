@@ -86,7 +86,7 @@ class Fill(Step):
         if kind == "BYTES":
             value = f"FROM_HEX({script.value(text.removeprefix(chr(92) + 'x'))})"
         elif kind == "JSON":
-            value = f"PARSE_JSON({script.value(text)}, wide_number_mode => 'exact')"
+            value = f"PARSE_JSON({script.value(text)})"
         else:
             value = f"CAST({script.value(text)} AS {kind})"
         script.add(

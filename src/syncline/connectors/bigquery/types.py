@@ -141,8 +141,9 @@ def staged_value(field: Field, wanted: str, column: str) -> str:
     if own == "BYTES":
         return cast(f"FROM_HEX({column})", own, wanted)
     if own == "JSON":
-        # exact: a number that JSON's 64 bits cannot hold was set aside before, it is never rounded here.
-        return column if wanted == "STRING" else f"PARSE_JSON({column}, wide_number_mode => 'exact')"
+        # A number that JSON's 64 bits cannot hold was set aside before: PARSE_JSON refuses it, if nothing else is said,
+        # and never rounds.
+        return column if wanted == "STRING" else f"PARSE_JSON({column})"
     return cast(column, own, wanted)
 
 
