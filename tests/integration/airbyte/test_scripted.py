@@ -219,6 +219,41 @@ def test_a_trace_error_names_its_kind(project: Project) -> None:
     assert len(project.reads()) == 1
 
 
+def test_a_storm_of_limits_ends_the_run_and_the_next_goes_on(project: Project) -> None:
+    own = {"stream_descriptor": {"name": "users"}, "status": "RUNNING", "reasons": [{"type": "RATE_LIMITED"}]}
+    said = {"message": "429: too many requests", "failure_type": "transient_error"}
+    acts: list[Any] = [
+        ["rows", "users", 0, 40],
+        ["state", "users", 40, 40],
+        *[["trace", {"type": "STREAM_STATUS", "stream_status": own}]] * 50,
+        ["trace", {"type": "ERROR", "error": said}],
+        ["status", "users", "INCOMPLETE"],
+        ["exit", 1],
+    ]
+    failed(project.sync(*acts), ErrorKind.TRANSIENT, "429: too many requests")
+    journal = "".join(p.read_text() for p in (project.folder / "home" / "runs").rglob("*") if p.is_file())
+    assert "the connector says: RATE_LIMITED" in journal
+    assert project.sync().code == 0
+    assert project.ids() == list(range(120))
+    assert project.reads()[1][3][0]["stream"]["stream_state"] == {"n": 40}
+
+
+def test_a_type_that_changes_in_the_middle(project: Project) -> None:
+    """The first part stays committed as it was; what no longer fits is set aside, with every value."""
+    acts: list[Any] = [
+        ["rows", "users", 0, 2],
+        ["state", "users", 2, 2],
+        ["data", "users", {"id": 2, "name": "n", "price": {"amount": 1, "currency": "EUR"}}],
+        ["data", "users", {"id": 3, "name": ["a", "b"], "price": 1}],
+        ["state", "users", 4, 2],
+        ["status", "users", "COMPLETE"],
+    ]
+    done = project.sync(*acts)
+    assert done.code == 0, done.text
+    assert project.rows("id, name")[2:] == [(3, '["a", "b"]')]
+    assert done.json["streams"][0]["rows_quarantined"] == 1
+
+
 def test_a_failed_check_stops_before_anything_is_read(project: Project) -> None:
     project.config["check"] = "FAILED"
     failed(project.sync(), ErrorKind.CONFIG, "401: bad ****")

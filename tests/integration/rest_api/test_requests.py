@@ -16,6 +16,7 @@ from tests.integration.rest_api.harness import Reader
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.testing.saas.api_server import ApiServer, Asked, Reply
+from syncline.testing.tls_redirect import TlsRedirect
 
 TOKEN = "tok-3f9c2e7b11"
 THINGS = [{"id": i, "name": f"n{i}"} for i in range(5)]
@@ -118,6 +119,21 @@ def test_no_server(reader: Reader) -> None:
         port = held.getsockname()[1]
     reader.config |= {"url": f"http://127.0.0.1:{port}/things", "retries": {"attempts": 1}}
     failure(reader, ErrorKind.UNREACHABLE, "no connection")
+
+
+def test_a_proxy_that_inspects_tls_with_an_authority_of_its_own(
+    api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TlsRedirect(tmp_path / "tls", {"api.example.com": api.url}) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        for name in ("NO_PROXY", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            monkeypatch.delenv(name, raising=False)
+        reader = Reader(tmp_path, url="https://api.example.com/things", schema=SCHEMA, retries={"attempts": 1})
+        assert "set ca_bundle" in str(failure(reader, ErrorKind.UNREACHABLE, "no connection").hint)
+        reader.config["ca_bundle"] = str(proxy.ca)
+        assert len(reader.good().rows) == 5
+        reader.config["ca_bundle"] = str(tmp_path / "missing.pem")
+        failure(reader, ErrorKind.CONFIG, "missing.pem cannot be read")
 
 
 def test_what_is_no_json(api: ApiServer, reader: Reader) -> None:

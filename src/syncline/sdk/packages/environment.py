@@ -125,7 +125,7 @@ def install(home: Path, wish: Wish, tell: Callable[[str], None]) -> Environment:
     python, version = _interpreter(wish)
     key = json.dumps([wish.package, wish.version, list(wish.overrides), version])
     folder = home / f"{wish.package}-{wish.version}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
-    with _alone(folder.with_name(folder.name + ".busy")):
+    with _alone(folder.with_name(folder.name + ".busy"), tell):
         for environment in installed(home):
             if environment.folder == folder:
                 tell("it is installed already")
@@ -155,7 +155,7 @@ def _build(wish: Wish, folder: Path, python: str, version: str, tell: Callable[[
     count = sum("==" in line for line in lock.read_text().splitlines())
     tell(f"installing {count} packages")
     # Exactly the lock's: its pins are already resolved, overrides included.
-    _uv("pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", target, "-r", str(lock))
+    _uv("pip", "install", "--no-deps", "--require-hashes", "--python", target, "-r", str(lock), tell=tell)
     requires = _requires_python(folder, wish)
     if not allows(requires, _numbers(version)):
         raise SynclineError(
@@ -192,11 +192,15 @@ def _within(version: str, wanted: str) -> bool:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
     """One install of an environment at a time on this machine."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("another process installs it: waiting for its end")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
         os.close(file)
@@ -261,16 +265,28 @@ def _requires_python(folder: Path, wish: Wish) -> str:
     return ""
 
 
-def _uv(*arguments: str) -> None:
+#: What uv says of its work that is worth passing on; it also lists every package.
+_STEPS = ("Downloading ", "Building ", "Prepared ", "Installed ")
+
+
+def _uv(*arguments: str, tell: Callable[[str], None] = lambda text: None) -> None:
+    """``tell`` hears each step when it is taken. Raises ``config`` when uv gives up."""
     own = Path(sys.executable).with_name("uv")  # our extra brings it; it need not be on PATH
     program = str(own) if own.exists() else shutil.which("uv")
     if program is None:
         raise SynclineError(ErrorKind.CONFIG, "installing connectors needs uv", hint="pip install 'syncline[airbyte]'")
     environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
     environment["UV_PYTHON_DOWNLOADS"] = "never"
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, env=environment, check=False)
-    if done.returncode != 0:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    said: list[str] = []
+    with subprocess.Popen(
+        [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stderr is not None
+        for line in map(str.strip, process.stderr):
+            said += [line] if line else []
+            if line.startswith(_STEPS):
+                tell(f"  {line}")
+    if process.returncode != 0:
         raise SynclineError(
             ErrorKind.CONFIG,
             f"uv could not do its part ({' '.join(arguments[:2])}): {' '.join(said)[-600:]}",
