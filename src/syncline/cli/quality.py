@@ -116,4 +116,7 @@ def _print(found: dict[str, list[StreamQuality]], as_json: bool) -> None:
                 place = f"; its rows lie in {each.blocked['place']}" if each.blocked["place"] else ""
                 reason = str(each.blocked["reason"]).removeprefix("not published: ")
                 print(f"{each.stream} is held back since {each.blocked['since']}: {reason}{place}")
+                if each.blocked.get("log"):
+                    print(f"  next: mend the rows or the gates, then syncline state reset FILE --stream {each.stream}")
+                    continue
                 print(f"  next: syncline quality replay FILE -s {each.stream}, after a fix; or sync again to read anew")

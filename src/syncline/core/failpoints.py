@@ -50,6 +50,8 @@ LOG_STEPS: tuple[str, ...] = (
 GATE_STEPS: tuple[str, ...] = (
     "audit.judged",  # the gates have spoken, nothing of it is in the ledger
     "audit.held",  # the ledger says why the plan is held back, nobody was told
+    "flush.judged",  # the gates let an open flush of changes pass, nothing of it is committed
+    "flush.shelved",  # what a gate has held back of a log can be looked at, the stream is not stopped yet
     "replay.forgotten",  # rows written from quarantine have left the store, the ledger still names them
 )
 

@@ -28,7 +28,7 @@ from syncline.quality.rules import RULES, gate_error
 from syncline.quality.screen import OPTION, Screen, screened
 from syncline.sdk.destination import Destination, ReadsStage
 
-__all__ = ["Audit", "Verdict"]
+__all__ = ["Audit", "Verdict", "verdict_error"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,8 @@ class Audit:
         return self._limits.broken(rows + aside, aside)
 
     def say_unjudged(self) -> None:
-        """Changes as they flow pass by the rules about a stream as a whole: never in silence."""
+        """Stretches of a feed, which must become visible as they come, pass by the rules about a stream as a whole:
+        never in silence."""
         names = [g.name for g in self.gates if not RULES[g.rule].per_row]
         if names:
             message = f"these gates judge whole copies; what flows after them passes by: {', '.join(names)}"
@@ -129,7 +130,7 @@ class Audit:
                 relation="" if view is None else _last_of_each(view.relation, target),
             )
             results = judge(gates, facts)
-        error = self._limits.error(rows + aside, aside) or _broken(results)
+        error = self._limits.error(rows + aside, aside) or verdict_error(results)
         place = "" if error is None else self._place(target, held, token)
         return Verdict(results=tuple(results), error=error, place=place)
 
@@ -163,7 +164,7 @@ class Audit:
         facts = Facts(rows=rows, note=quality.get("note", {}), schema=StreamSchema(fields=()), history=(), now=_now())
         results = judge(gates, facts)
         aside = int(quality.get("aside", 0))
-        return Verdict(results=tuple(results), error=self._limits.error(rows + aside, aside) or _broken(results))
+        return Verdict(results=tuple(results), error=self._limits.error(rows + aside, aside) or verdict_error(results))
 
     def passed(self, known: Mapping[str, Any], verdict: Verdict, *, rows: int, sync_id: str) -> dict[str, Any]:
         """The record to commit together with the publication."""
@@ -200,7 +201,8 @@ class Audit:
             )
 
 
-def _broken(results: Sequence[GateResult]) -> SynclineError | None:
+def verdict_error(results: Sequence[GateResult]) -> SynclineError | None:
+    """What stands in the way of a publication; None when nothing does."""
     blocking = [r for r in results if r.blocks]
     if not blocking:
         return None

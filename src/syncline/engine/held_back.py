@@ -54,6 +54,14 @@ class HeldBackRun(StreamRun):
         entry = self._destination.fence(self._spec.connection, self.selected.name)
         self._token, known = entry.token, entry.checkpoint
         blocked = known.quality.get("blocked")
+        if blocked and blocked.get("log"):
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                "changes of a log are held back, which have no stage to be published from",
+                hint=f"mend the rows at the source, or the gates, then copy the stream anew: syncline state reset FILE "
+                f"--stream {self.name}",
+                where={"stream": self.name},
+            )
         if not blocked or known.plan is None or known.write is None or known.schema is None:
             raise SynclineError(
                 ErrorKind.CONFIG,

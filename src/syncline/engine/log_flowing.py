@@ -6,6 +6,9 @@ read -> apply -> commit the streams -> commit the global position -> tell the so
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from syncline.core.change import ChangeSlice
 from syncline.core.errors import ErrorKind, SynclineError
@@ -13,6 +16,7 @@ from syncline.core.failpoints import failpoint
 from syncline.core.stream import StreamName
 from syncline.engine.events import Log
 from syncline.engine.log_flush import Flush
+from syncline.engine.log_judging import LogJudging
 from syncline.engine.log_state import LogReaders, LogState, may_pass
 from syncline.engine.log_telling import LogTeller
 from syncline.sdk.change_log import ChangeSession, StreamCommit
@@ -30,6 +34,7 @@ class LogFlow:
 
     def __init__(self, state: LogState, readers: LogReaders, teller: LogTeller) -> None:
         self._state, self._readers, self._teller = state, readers, teller
+        self._judging = LogJudging(state)
         self._committed_at = 0.0  # monotonic, of our last commit
 
     def flow(self, session: ChangeSession, *, wait: bool) -> bool:
@@ -48,44 +53,80 @@ class LogFlow:
             return False
         failpoint("log.read")
         flush = Flush(state.log, session, self._readers.main, state.flowing, until=state.until)
-        if not self.carry_out(flush, first):
+        if not self.carry_out(flush, first, keep_going=self._linger > 0):
             return True
         arrived = state.until is not None and flush.position >= state.until
         if not flush.touched and not flush.broken and not arrived and not self._worth_moving(flush.position):
             return True
-        self._commit(session, flush)
+        if self.passes(flush):
+            self._commit(session, flush)
         return True
 
+    @property
+    def _linger(self) -> float:
+        return max(self._state.linger, self._judging.seconds)
+
     def _linger_left(self) -> float:
-        return self._committed_at + self._state.linger - time.monotonic() if self._state.linger else 0.0
+        return self._committed_at + self._linger - time.monotonic() if self._linger else 0.0
 
     def _worth_moving(self, position: int) -> bool:
         behind = position - (self._state.ledger.lsn or 0)
         return behind >= _IDLE_BYTES or (behind > 0 and time.monotonic() - self._committed_at >= _IDLE_SECONDS)
 
-    def carry_out(self, flush: Flush, first: ChangeSlice) -> bool:
+    def passes(self, flush: Flush) -> bool:
+        """Whether the gates let the flush be committed; else it is rolled back and the stream in question stopped."""
+        refused = self._judging.refusal(flush)
+        if refused is None:
+            return True
+        name, verdict = refused
+        error, stream = verdict.error, flush.streams[name]
+        assert error is not None
+        assert stream.audit is not None
+        flush.session.rollback()
+        place = self._judging.shelved(stream, error, until=flush.position)
+        verdict = replace(verdict, place=place)
+        record = self._judging.record(stream, verdict)
+        self.hold(flush.session, name, _shown(error, place).at(stream=str(name)), quality=record)
+        stream.audit.tell(verdict, sync_id=stream.target.sync_id, rows=stream.rows)
+        return False
+
+    def carry_out(self, flush: Flush, first: ChangeSlice, *, keep_going: bool = False) -> bool:
         """Apply; False when a stream had to be left out and the flush must be read again without it."""
         try:
-            flush.run(first, keep_going=self._state.linger > 0, abort=self._state.abort)
+            flush.run(first, keep_going=keep_going, abort=self._state.abort)
         except SynclineError as error:
             flush.session.rollback()
             name = flush.applying
             if name is None or may_pass(error) or error.kind in (ErrorKind.CONFLICT, ErrorKind.RESOURCE):
                 raise
+            if flush.stopped_at is not None:
+                stream = flush.streams[name]
+                error = _shown(error, self._judging.shelved(stream, error, until=flush.stopped_at))
             self.hold(flush.session, name, error.at(stream=str(name)))
             return False
         return True
 
-    def hold(self, session: ChangeSession, name: StreamName, error: SynclineError) -> None:
-        """Take a stream out for good and remember why; the others go on from the last commit."""
+    def hold(
+        self,
+        session: ChangeSession,
+        name: StreamName,
+        error: SynclineError,
+        *,
+        quality: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take a stream out for good and remember why; the others go on from the last commit. ``quality``: what its own
+        entry is to say of its gates besides; the position in it stays."""
         state = self._state
+        stream = state.flowing.get(name) or state.catching[name]
         following, commit = state.ledger.commit(
             lsn=state.ledger.lsn, identity=state.log.identity, hold={name: _with_plan(error, name)}
         )
         # Remembered first: as long as nobody knows that it stopped, the others must not go on without it.
-        session.commit([commit])
+        own = [] if quality is None else [stream.refused(quality)]
+        session.commit([*own, commit])
         state.ledger = following
-        stream = state.flowing.pop(name, None) or state.catching.pop(name)
+        for flows in (state.flowing, state.catching):
+            flows.pop(name, None)
         stream.error = error
         state.stopped[name] = stream
         state.emit(Log(level="ERROR", stream=str(name), message=str(error)))
@@ -144,6 +185,14 @@ class LogFlow:
             session.commit([last])
             state.ledger = following
         self._forget()
+
+
+def _shown(error: SynclineError, place: str) -> SynclineError:
+    """With where people find what was held back."""
+    if not place:
+        return error
+    hint = f"what was held back lies in {place}; {error.hint}" if error.hint else f"what was held back lies in {place}"
+    return SynclineError(error.kind, error.message, hint=hint, where=error.where)
 
 
 def _with_plan(error: SynclineError, name: StreamName) -> SynclineError:

@@ -54,7 +54,10 @@ class Flush:
         self.position = 0
         self.committed_at: int | None = None
         self.applying: StreamName | None = None
-        self._log, self._reader, self._streams, self._until = log, reader, streams, until
+        #: where the changes end that a gate about rows has stopped
+        self.stopped_at: int | None = None
+        self.streams = streams
+        self._log, self._reader, self._until = log, reader, until
         self._counts: dict[StreamName, list[int]] = {}
         #: Of each stream what is not applied yet: batches that can be one, and those after a change of its columns.
         self._taken: dict[StreamName, list[list[ChangeBatch]]] = {}
@@ -93,7 +96,7 @@ class Flush:
     def count(self) -> None:
         """The commit stands: add to the streams' counts."""
         for name, (rows, quarantined, size) in self._counts.items():
-            stream = self._streams[name]
+            stream = self.streams[name]
             stream.rows += rows
             stream.quarantined += quarantined
             stream.bytes += size
@@ -110,7 +113,7 @@ class Flush:
         """Lay a slice's changes by until they are worth an application. Gives their bytes."""
         size = 0
         for name, batch in part.batches:
-            if name not in self._streams or name in self.broken:
+            if name not in self.streams or name in self.broken:
                 continue
             runs = self._taken.setdefault(name, [])
             if runs and batch.evolution is None and batch.schema == runs[-1][-1].schema:
@@ -131,7 +134,7 @@ class Flush:
                 self._apply(name, concat_changes(batches))
 
     def _apply(self, name: StreamName, read: ChangeBatch) -> None:
-        stream = self._streams[name]
+        stream = self.streams[name]
         self.applying = name
         target, batch = stream.fit(read)
         if target.write is WriteMode.APPEND and batch.unchanged and stream.position.snapshot is not None:
@@ -178,6 +181,7 @@ class Flush:
         refused = screen.look(batch.data, batch.misfits, only=said, unsaid=batch.unchanged)
         broken = screen.blocking()
         if broken:
+            self.stopped_at = int(batch.lsn[batch.rows - 1].as_py()) + 1
             raise SynclineError(
                 ErrorKind.DATA,
                 f"changes of the log break the gate {broken[0]!r}, which blocks",

@@ -76,6 +76,8 @@ class LogJoining:
                 self._flow.hold(session, name, flush.broken[name])
                 continue
             if flush.touched:
+                if not self._flow.passes(flush):
+                    continue
                 commit = stream.commit(flush.position)
                 # What the log has learned of the stream's table belongs to the commit that relies on it.
                 following, last = state.ledger.commit(lsn=state.ledger.lsn, identity=state.log.identity)

@@ -22,6 +22,7 @@ from syncline.core.failpoints import failpoint
 from syncline.core.stream import SelectedStream, StreamName
 from syncline.engine.append_session import AppendSession
 from syncline.engine.events import Log
+from syncline.engine.flush_shelf import FlushShelf
 from syncline.engine.hold import Hold, HoldRequest
 from syncline.engine.log_flowing import WAIT_SECONDS, LogFlow
 from syncline.engine.log_joining import LogJoining
@@ -162,6 +163,8 @@ class LogRun:
                         closing(self._session(destination)) as session,
                     ):
                         self._state.linger = destination.traits.linger_seconds
+                        self._state.destination = destination
+                        self._state.shelf = FlushShelf(self._spec, destination, self._log)
                         self._recall(destination)
                         self._readers.reopen()
                         self._loop(session)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName
+from syncline.engine.flush_shelf import FlushShelf
 from syncline.engine.log_ledger import LogLedger
 from syncline.engine.log_stream import LogStream
 from syncline.engine.ports import EventSink
 from syncline.sdk.change_log import ChangeLog, ChangeReader
+from syncline.sdk.destination import Destination
 
 __all__ = ["LogReaders", "LogState", "may_pass"]
 
@@ -23,13 +25,16 @@ class LogState:
 
     ``absent``: selected streams that have not joined, and what they need of the log. ``copying``: streams whose copy is
     not yet at the destination. ``until``: nothing at or past this LSN is applied. ``ending``: the run goes to a known
-    end, so that nothing is waited for. ``linger``: the destination's shortest sensible time between two commits."""
+    end, so that nothing is waited for. ``destination`` is the one that the log's thread has open, ``shelf`` where its
+    gates lay what they hold back. ``linger``: the destination's shortest sensible time between two commits."""
 
     log: ChangeLog
     emit: EventSink
     abort: threading.Event
     ledger: LogLedger
     until: int | None
+    destination: Destination | None = None
+    shelf: FlushShelf | None = None
     began_at: int = 0
     linger: float = 0.0
     ending: bool = False

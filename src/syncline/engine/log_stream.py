@@ -13,9 +13,11 @@ from syncline.core.checkpoint import LedgerEntry, Phase, StreamCheckpoint, Strea
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
 from syncline.core.stream import SelectedStream, SyncMode
+from syncline.engine.audit import Verdict
 from syncline.engine.events import SchemaChanged
 from syncline.engine.evolution.log_policy import LogPolicy
 from syncline.engine.evolution.policy import SchemaPolicy
+from syncline.engine.flush_audit import FlushAudit
 from syncline.sdk.change_log import ReadsChanges, StreamCommit
 from syncline.sdk.metadata import ChangeColumns
 from syncline.sdk.source import Source
@@ -94,9 +96,12 @@ class LogStream:
     bytes: int = 0
     error: SynclineError | None = None
     policy: LogPolicy | None = None
+    audit: FlushAudit | None = None
     changed: list[SchemaChanged] = field(default_factory=list)  #: since the last commit
     told: list[SchemaChanged] = field(default_factory=list)  #: that became true with a commit; taken by who tells them
-    _shown: frozenset[str] = frozenset()  # columns of the last batch
+    shown: frozenset[str] = frozenset()  #: columns of the last batch
+    verdict: Verdict | None = None  #: of the gates on the open flush
+    _quality: Mapping[str, Any] | None = None  # what the next commit remembers of it
 
     @property
     def read_as(self) -> SelectedStream:
@@ -153,9 +158,9 @@ class LogStream:
             for new, old in evolution.renamed.items():
                 self._change("renamed", old, new)
         renamed = frozenset(evolution.renamed.values() if evolution is not None else ())
-        for name in sorted(self._shown - names - renamed):
+        for name in sorted(self.shown - names - renamed):
             self._change("dropped", name, None)
-        self._shown = names
+        self.shown = names
 
     def follow_policy(self, policy: SchemaPolicy) -> LogStream:
         """Let the connection's policy judge what changes from now on."""
@@ -170,6 +175,12 @@ class LogStream:
     def _change(self, change: str, before: str | None, after: str | None) -> None:
         self.changed.append(SchemaChanged(stream=str(self.selected.name), change=change, before=before, after=after))
 
+    def judged(self, verdict: Verdict) -> None:
+        """The gates let the open flush pass: the next commit remembers it where they say something new."""
+        assert self.audit is not None
+        self.verdict = verdict
+        self._quality = self.audit.record(self.checkpoint.quality, verdict, sync_id=self.target.sync_id)
+
     def commit(self, lsn: int, *, joined: bool = False) -> StreamCommit:
         """The stream's part in the commit of a flush that ends at ``lsn``; ``joined``: and from then on it flows with
         the others. Becomes true by :meth:`committed`."""
@@ -179,14 +190,26 @@ class LogStream:
         position: dict[str, Any] = LogPosition(lsn=lsn, snapshot=snapshot).to_json()
         if self.joined or joined:
             position["joined"] = True
-        checkpoint = self.checkpoint.next(position=position, schema=self.target.schema, sync_id=self.target.sync_id)
+        checkpoint = self.checkpoint.next(
+            position=position,
+            schema=self.target.schema,
+            sync_id=self.target.sync_id,
+            quality=self.checkpoint.quality if self._quality is None else self._quality,
+        )
         return StreamCommit(target=self.target, checkpoint=checkpoint, token=self.token)
+
+    def refused(self, quality: Mapping[str, Any]) -> StreamCommit:
+        """For a stream that its gates have stopped: the entry says why, and everything else in it stays."""
+        return StreamCommit(target=self.target, checkpoint=self.checkpoint.next(quality=quality), token=self.token)
 
     def committed(self, commit: StreamCommit) -> None:
         """The commit stands."""
         self.checkpoint = commit.checkpoint
         self.told += self.changed
         self.changed = []
+        if self._quality is not None and self.audit is not None and self.verdict is not None:
+            self.audit.tell(self.verdict, sync_id=self.target.sync_id, rows=self.rows)
+        self.verdict, self._quality = None, None
         assert self.checkpoint.position is not None
         self.position = LogPosition.from_json(self.checkpoint.position)
         self.joined = bool(self.checkpoint.position.get("joined"))
@@ -215,7 +238,8 @@ class LogStream:
         names = {f.name for f in self.metadata}
         self.columns = StreamSchema(fields=tuple(f for f in self.checkpoint.schema.fields if f.name not in names))
         self.target = replace(self.target, schema=self.checkpoint.schema)
-        self.changed, self._shown = [], frozenset()
+        self.changed, self.shown = [], frozenset()
+        self.verdict, self._quality = None, None
 
 
 def _typed(f: Field) -> str:

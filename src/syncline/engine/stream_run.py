@@ -19,6 +19,7 @@ from syncline.core.stream import SelectedStream, WriteMode
 from syncline.engine.audit import Audit, Verdict
 from syncline.engine.events import Log, PartitionCommitted, StreamPlanned
 from syncline.engine.evolution.renaming import follow_renames
+from syncline.engine.flush_audit import FlushAudit, ensure_decidable
 from syncline.engine.log_stream import LogStream, change_columns
 from syncline.engine.phase import StepKind, next_step
 from syncline.engine.ports import EventSink
@@ -129,6 +130,8 @@ class StreamRun:
     def start(self) -> None:
         """Fence, plan, commit the plan, prepare. Afterwards :meth:`next_task` gives the work; it may be none at all."""
         self._audit.ensure_possible(self._aim(WriteMode.APPEND, generation=0, sync_id="").schema)
+        if self.logged:
+            ensure_decidable(self._audit.gates, self._destination, self._log_write)
         failpoint("fence.before")
         entry: LedgerEntry = self._destination.fence(self._spec.connection, self.selected.name)
         failpoint("fence.after")
@@ -188,7 +191,6 @@ class StreamRun:
             gates=self._audit.fingerprint,
         )
         if self.logged and step.kind is StepKind.INCREMENT:
-            self._audit.say_unjudged()
             self.finished = True  # the log goes on where it was
             return
         if step.note:
@@ -267,13 +269,17 @@ class StreamRun:
             known = replace(known, position=None)
         self._checkpoint = known
 
+    @property
+    def _log_write(self) -> WriteMode:
+        """How the log's changes are written."""
+        return WriteMode.MERGE if self.selected.sync_mode.deduped else WriteMode.APPEND
+
     def log_stream(self) -> LogStream:
         """What the log needs to go on with this stream, once :attr:`finished`."""
         known = self._checkpoint
         assert known.position is not None
         assert known.schema is not None
-        write = WriteMode.MERGE if self.selected.sync_mode.deduped else WriteMode.APPEND
-        target = self._aim(write, generation=known.generation, sync_id=self._spec.sync_id)
+        target = self._aim(self._log_write, generation=known.generation, sync_id=self._spec.sync_id)
         own = self.selected.stream.schema.names
         metadata = tuple(f for f in target.schema.fields if f.name not in own)
         names = {f.name for f in metadata}
@@ -287,6 +293,7 @@ class StreamRun:
             metadata=metadata,
             position=LogPosition.from_json(known.position),
             joined=bool(known.position.get("joined")),
+            audit=FlushAudit(self._audit),
         ).follow_policy(self._spec.evolution)
 
     def _nothing_new(self, kind: StepKind, schema: StreamSchema) -> bool:

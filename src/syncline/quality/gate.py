@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Empty", "Gate", "GateResult", "Severity", "Status", "fingerprint"]
+__all__ = ["Empty", "Gate", "GateResult", "Severity", "Status", "When", "fingerprint"]
 
 
 class Severity(StrEnum):
@@ -27,6 +27,13 @@ class Empty(StrEnum):
     FAIL = "fail"  #: it is broken
 
 
+class When(StrEnum):
+    """What a rule about a stream as a whole judges, where a log goes on with the stream."""
+
+    ALWAYS = "always"  #: copies, and the table as each flush of changes would leave it
+    COPIES = "copies"  #: whole copies alone; changes that follow pass by
+
+
 class Status(StrEnum):
     """What became of a gate in one run."""
 
@@ -40,7 +47,8 @@ class Status(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """``rule`` is one of :data:`syncline.quality.rules.RULES`, ``options`` what it needs besides ``columns``, as plain
-    JSON. ``mostly``: the part of the judged rows that must keep a rule about rows, 1.0 for all."""
+    JSON. ``mostly``: the part of the judged rows that must keep a rule about rows, 1.0 for all. ``timeout``: seconds in
+    which a question to the staged rows must be answered, None for the usual."""
 
     name: str
     rule: str
@@ -49,6 +57,8 @@ class Gate:
     severity: Severity = Severity.BLOCK
     mostly: float = 1.0
     empty: Empty = Empty.PASS
+    when: When = When.ALWAYS
+    timeout: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -59,6 +69,8 @@ class Gate:
             "severity": self.severity.value,
             "mostly": self.mostly,
             "empty": self.empty.value,
+            **({} if self.when is When.ALWAYS else {"when": self.when.value}),
+            **({} if self.timeout is None else {"timeout": self.timeout}),
         }
 
     @classmethod
@@ -71,6 +83,8 @@ class Gate:
             severity=Severity(data["severity"]),
             mostly=data["mostly"],
             empty=Empty(data["empty"]),
+            when=When(data.get("when", When.ALWAYS)),
+            timeout=data.get("timeout"),
         )
 
 

@@ -149,6 +149,7 @@ def _unique(gate: Gate, facts: Facts) -> _Finding:
     view, columns = _view(gate, facts), ", ".join(_quoted(c) for c in gate.columns)
     there = " AND ".join(f"{_quoted(c)} IS NOT NULL" for c in gate.columns)
     judged, failed = _numbers(
+        gate,
         view,
         f"SELECT coalesce(sum(n), 0), coalesce(sum(CASE WHEN n > 1 THEN n ELSE 0 END), 0) FROM "
         f"(SELECT count(*) AS n FROM {facts.relation} s WHERE {there} GROUP BY {columns}) g",
@@ -165,7 +166,7 @@ def _unique(gate: Gate, facts: Facts) -> _Finding:
 def _statistic(gate: Gate, facts: Facts) -> _Finding:
     view, of, column = _view(gate, facts), gate.options["of"], _quoted(gate.columns[0])
     asked = {"mean": f"avg({column})", "distinct": f"count(DISTINCT {column})"}.get(of, f"{of}({column})")
-    ((value,),) = view.rows(f"SELECT {asked} FROM {facts.relation} s")
+    ((value,),) = _asked(gate, view, f"SELECT {asked} FROM {facts.relation} s")
     low, high = gate.options.get("min"), gate.options.get("max")
     expected = (
         f"{of} of {gate.columns[0]} between {low if low is not None else '…'} and {high if high is not None else '…'}"
@@ -192,6 +193,7 @@ def _references(gate: Gate, facts: Facts) -> _Finding:
     same = " AND ".join(f"t.{_quoted(b)} = s.{_quoted(a)}" for a, b in zip(gate.columns, to, strict=True))
     table = gate.options["table"]
     judged, failed = _numbers(
+        gate,
         view,
         f"SELECT count(*), coalesce(sum(CASE WHEN EXISTS (SELECT 1 FROM {view.table(table)} t WHERE {same}) "
         f"THEN 0 ELSE 1 END), 0) FROM {facts.relation} s WHERE {there}",
@@ -208,7 +210,7 @@ def _references(gate: Gate, facts: Facts) -> _Finding:
 def _sql(gate: Gate, facts: Facts) -> _Finding:
     view = _view(gate, facts)
     query = str(gate.options["query"]).strip().rstrip(";").replace("{staged}", facts.relation)
-    ((count,),) = view.rows(f"SELECT count(*) FROM ({query}\n) broken")
+    ((count,),) = _asked(gate, view, f"SELECT count(*) FROM ({query}\n) broken")
     return _Finding(kept=count == 0, observed=f"{count:,} rows returned", expected="none", failed=count)
 
 
@@ -241,9 +243,13 @@ def _view(gate: Gate, facts: Facts) -> StagedView:
     return facts.view
 
 
-def _numbers(view: StagedView, query: str) -> tuple[int, int]:
-    ((one, other),) = view.rows(query)
+def _numbers(gate: Gate, view: StagedView, query: str) -> tuple[int, int]:
+    ((one, other),) = _asked(gate, view, query)
     return int(one), int(other)
+
+
+def _asked(gate: Gate, view: StagedView, query: str) -> list[tuple[Any, ...]]:
+    return view.rows(query) if gate.timeout is None else view.rows(query, seconds=gate.timeout)
 
 
 def _quoted(name: str) -> str:

@@ -6,12 +6,15 @@ refused, not sampled."""
 from __future__ import annotations
 
 import importlib.util
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from syncline.core.errors import ErrorKind, SynclineError
+from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.quality.gate import Gate
 from syncline.quality.rules import gate_error
+from syncline.quality.suite import NATIVE
 from syncline.sdk.destination import StagedView
 
 __all__ = ["MOST_ROWS", "LibraryVerdict", "ensure_library", "judged_by_library"]
@@ -35,7 +38,8 @@ def ensure_library(gate: Gate) -> None:
         raise gate_error(
             f"{gate.name}: the expectation {gate.options['type']!r} is judged by Great Expectations, which is not "
             "installed",
-            hint="pip install 'syncline[great-expectations]', or use one of the rules in docs/quality-gates.md",
+            hint=f"{_near(gate, NATIVE)}pip install 'syncline[great-expectations]', or use one that needs no library: "
+            + ", ".join(NATIVE),
         )
     _expectation_class(gate)
 
@@ -54,7 +58,7 @@ def judged_by_library(gate: Gate, view: StagedView, relation: str) -> LibraryVer
             hint="write the rule as one of ours, or as sql: …",
         )
     columns = view.columns()
-    frame = pd.DataFrame(view.rows(f"SELECT * FROM {relation} s"), columns=columns)
+    frame = pd.DataFrame(view.rows(f"SELECT * FROM {relation} s"), columns=columns)  # at most MOST_ROWS
     context = great_expectations.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     asset = context.data_sources.add_pandas("staged").add_dataframe_asset("rows")
@@ -84,8 +88,18 @@ def _expectation_class(gate: Gate) -> Any:
     name = "".join(word.capitalize() for word in gate.options["type"].split("_"))
     found = getattr(expectations, name, None)
     if found is None:
+        known = sorted(_snake(each) for each in dir(expectations) if each.startswith("Expect"))
         raise gate_error(
             f"{gate.name}: Great Expectations knows no expectation {gate.options['type']!r}",
-            hint="see its gallery of expectations for the name",
+            hint=f"{_near(gate, known)}there are: {', '.join(known)}",
         )
     return found
+
+
+def _near(gate: Gate, known: Iterable[str]) -> str:
+    near = nearest(str(gate.options["type"]), list(known))
+    return f"did you mean {near!r}? " if near else ""
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()

@@ -6,7 +6,8 @@
 ``history``   rows of the last publications, oldest first
 ``results``   verdicts of the last publication, or of the refusal that stands
 ``judged_at`` when that was, ``sync_id`` by which run
-``blocked``   why the plan is not published, where its rows lie; absent when nothing is held back
+``blocked``   why the plan is not published, where its rows lie; absent when nothing is held back. With ``log`` in it
+              changes of a log are held back, not a plan
 ``replayed``  ids of quarantined rows that were written since and may still lie in the store
 """
 
@@ -20,7 +21,7 @@ from syncline.core.checkpoint import Staged
 from syncline.quality.gate import GateResult
 from syncline.quality.screen import merged
 
-__all__ = ["begun", "held_back", "published", "with_stages"]
+__all__ = ["begun", "held_back", "judged", "published", "with_stages"]
 
 #: Publications with which a change of the row count is compared.
 _HISTORY = 5
@@ -57,6 +58,18 @@ def published(
         **kept,
         "history": [*known.get("history", ()), rows][-_HISTORY:],
         "results": [r.to_json() for r in results],
+        "judged_at": at.isoformat(timespec="milliseconds"),
+        "sync_id": sync_id,
+    }
+
+
+def judged(known: _Quality, results: Sequence[GateResult], *, sync_id: str, at: datetime) -> dict[str, Any]:
+    """A flush of changes was judged by some of the gates; what others said last stays."""
+    new = {r.gate: r.to_json() for r in results}
+    kept = [r for r in known.get("results", ()) if r["gate"] not in new]
+    return {
+        **known,
+        "results": [*kept, *new.values()],
         "judged_at": at.isoformat(timespec="milliseconds"),
         "sync_id": sync_id,
     }

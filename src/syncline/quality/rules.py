@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from syncline.core.errors import ErrorKind, SynclineError, nearest
-from syncline.quality.gate import Empty, Gate, Severity
+from syncline.quality.gate import Empty, Gate, Severity, When
 
 __all__ = ["RULES", "Rule", "duration_seconds", "gate_error", "parse_gates"]
 
-_COMMON = ("severity", "name", "mostly", "empty")
+_COMMON = ("severity", "name", "mostly", "empty", "when", "timeout")
 STATISTICS = ("min", "max", "mean", "sum", "distinct")
 
 
@@ -109,6 +109,12 @@ def _parse(item: Any, place: int, suite: Callable[[str], list[Gate]] | None) -> 
     if mostly != 1.0 and not (rule.per_row or word == "expectation"):
         raise gate_error(f"item {place}: mostly has a meaning for rules about rows only, not for {word}")
     empty = _word(Empty, item.get("empty", rule.empty.value), "empty", place)
+    when = _word(When, item.get("when", When.ALWAYS.value), "when", place)
+    if when is When.COPIES and rule.per_row:
+        raise gate_error(f"item {place}: {word} judges each row, of copies and of changes; when is for other rules")
+    timeout = item.get("timeout")
+    if timeout is not None and not rule.reads_stage:
+        raise gate_error(f"item {place}: timeout is for rules that ask the staged rows, which {word} does not")
     groups = [(c,) for c in columns] if rule.takes == "each" else [tuple(columns)]
     if item.get("name") and len(groups) > 1:
         raise gate_error(f"item {place}: a name for several columns; write an item for each")
@@ -121,6 +127,8 @@ def _parse(item: Any, place: int, suite: Callable[[str], list[Gate]] | None) -> 
             severity=severity,
             mostly=float(mostly),
             empty=empty,
+            when=when,
+            timeout=None if timeout is None else duration_seconds(timeout),
         )
         for group in groups
     ]

@@ -12,6 +12,7 @@ on while a snapshot runs or the destination is away.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +22,7 @@ from syncline.core.batch import Batch
 from syncline.core.change import ChangeBatch, ChangeSlice, LogPosition
 from syncline.core.checkpoint import StreamCheckpoint, StreamTarget
 from syncline.core.stream import SelectedStream, StreamName
+from syncline.sdk.destination import StagedView
 
 __all__ = [
     "Applied",
@@ -31,6 +33,7 @@ __all__ = [
     "ForgetsConnection",
     "LogStatus",
     "ReadsChanges",
+    "ReadsFlush",
     "ReportsLag",
     "SharedLog",
     "SharesLog",
@@ -247,3 +250,15 @@ class AppliesChanges(Protocol):
     """Ability of a destination: it applies changes itself (in deduped modes nobody else can)."""
 
     def change_session(self, connection: str) -> ChangeSession: ...
+
+
+@runtime_checkable
+class ReadsFlush(Protocol):
+    """Ability of a destination: answer questions about a table as its open flush would leave it."""
+
+    def flushed_view(self, session: ChangeSession, target: StreamTarget) -> AbstractContextManager[StagedView]:
+        """``session`` is one of ours with an open flush; afterwards it can be committed or rolled back as before. The
+        view's ``relation`` is the stream's whole table with the flush applied (rows marked as deleted included), and
+        tables that it names show the same flush. Changes nothing and shows nobody else anything. After an error of the
+        view the session can only be rolled back."""
+        ...

@@ -24,6 +24,7 @@ from syncline.core.schema import Field
 from syncline.core.stream import StreamName, SyncMode
 from syncline.sdk.findings import Finding
 from syncline.sdk.source import RawFormat
+from syncline.sdk.time_limit import ANSWER_SECONDS
 
 __all__ = [
     "Destination",
@@ -168,9 +169,9 @@ class StagedView(Protocol):
         """The names of the staged rows' columns, in their order."""
         ...
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *, seconds: float = ANSWER_SECONDS) -> list[tuple[Any, ...]]:
         """The answer of one query; not for many rows. Raises ``config`` for a query that the system does not
-        understand."""
+        understand, ``resource`` for one that has no answer after ``seconds``."""
         ...
 
     def batches(self, fields: Sequence[Field]) -> Iterator[pa.RecordBatch]:

@@ -41,10 +41,10 @@ class Pipe:
         }
         self.file.write_text(yaml.safe_dump(data))
 
-    def add_stream(self, name: str, gates: list[Any]) -> None:
+    def add_stream(self, name: str, gates: list[Any], **stream: Any) -> None:
         """One more stream of the project."""
         data = yaml.safe_load(self.file.read_text())
-        data["sync"]["streams"].append({"name": name, "gates": gates})
+        data["sync"]["streams"].append({"name": name, "gates": gates, **stream})
         self.file.write_text(yaml.safe_dump(data))
 
     def _postgres(self) -> dict[str, Any]:

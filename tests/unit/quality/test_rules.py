@@ -14,6 +14,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field, StreamSchema
 from syncline.quality.gate import Gate, Severity, Status
 from syncline.quality.judge import Facts, judge
+from syncline.quality.library import ensure_library
 from syncline.quality.limits import Limits
 from syncline.quality.rules import parse_gates
 from syncline.quality.screen import Screen, merged
@@ -96,6 +97,10 @@ def test_a_value_that_its_carrier_cannot_hold_is_no_null_and_cannot_be_compared(
         ([{"not_null": "x"}, {"not_null": "x"}], "two gates"),
         ([{"not_null": "x", "unique": "x"}], "must name one rule"),
         (["not_null"], "no mapping"),
+        ([{"not_null": "x", "when": "copies"}], "judges each row, of copies and of changes"),
+        ([{"unique": "x", "when": "never"}], "always, copies"),
+        ([{"unique": "x", "timeout": "soon"}], "no length of time"),
+        ([{"not_null": "x", "timeout": "1s"}], "ask the staged rows"),
         ([{"not_null": "x", "severity": "loud"}], "warn, quarantine, block"),
     ],
 )
@@ -187,3 +192,12 @@ def test_a_gate_that_was_read_is_read_again() -> None:
     ]
     gates = parse_gates(items)
     assert parse_gates([g.to_json() for g in gates]) == gates
+
+
+def test_an_expectation_that_nobody_knows_is_named_with_those_that_are_known() -> None:
+    misspelt = {"type": "expect_column_values_to_not_be_nul", "kwargs": {"column": "x"}}
+    (gate,) = parse_gates([{"expectation": misspelt}])
+    with pytest.raises(SynclineError, match="expect_column_values_to_not_be_nul'") as error:
+        ensure_library(gate)
+    assert "did you mean 'expect_column_values_to_not_be_null'" in error.value.hint
+    assert "expect_table_row_count_to_equal" in error.value.hint  # the list

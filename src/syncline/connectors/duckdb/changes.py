@@ -25,6 +25,7 @@ from syncline.connectors.duckdb.errors import from_duckdb
 from syncline.connectors.duckdb.ledger import Ledger
 from syncline.connectors.duckdb.loading import reclaim
 from syncline.connectors.duckdb.sql import TableName, literal
+from syncline.connectors.duckdb.staged import DuckdbStagedView, flushed_view
 from syncline.connectors.duckdb.tables import ColumnPlan, StreamPlace, Tables, place_of
 from syncline.core.batch import QuarantinedRow
 from syncline.core.change import ChangeBatch, Evolution
@@ -91,6 +92,14 @@ class DuckdbChangeSession:
             self.rollback()
             raise
         self._forget()
+
+    @contextmanager
+    def flushed(self, target: StreamTarget) -> Iterator[DuckdbStagedView]:
+        """See :class:`~syncline.sdk.change_log.ReadsFlush`."""
+        with self._errors():
+            place = self._place(target.stream)
+            with flushed_view(self._begun(), self._database.path, place.table) as view:
+                yield view
 
     def rollback(self) -> None:
         con = self._con

@@ -24,6 +24,7 @@ from syncline.connectors.duckdb.tables import Tables, place_of
 from syncline.core.checkpoint import LedgerEntry, Staged, StreamCheckpoint, StreamTarget
 from syncline.core.failpoints import failpoint
 from syncline.core.stream import StreamName, SyncMode, WriteMode
+from syncline.sdk.change_log import ChangeSession
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import DestinationTraits
 from syncline.sdk.findings import Finding
@@ -176,6 +177,10 @@ class DuckdbDestination:
     def change_session(self, connection: str) -> DuckdbChangeSession:
         """A session that applies changes of a log; it opens the file for each flush."""
         return DuckdbChangeSession(self._config, self._database, connection)
+
+    def flushed_view(self, session: ChangeSession, target: StreamTarget) -> AbstractContextManager[DuckdbStagedView]:
+        assert isinstance(session, DuckdbChangeSession)
+        return session.flushed(target)
 
     def close(self) -> None:
         remove_empty_side(self._database.side)

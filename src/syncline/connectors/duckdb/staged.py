@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -19,8 +20,9 @@ from syncline.core.checkpoint import Staged, StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field
 from syncline.core.stream import WriteMode
+from syncline.sdk.time_limit import ANSWER_SECONDS, time_limit, too_long
 
-__all__ = ["DuckdbStagedView", "staged_view"]
+__all__ = ["DuckdbStagedView", "flushed_view", "staged_view"]
 
 _HELD = TableName(catalog="temp", schema="main", name="_syncline_held")
 
@@ -49,6 +51,18 @@ def staged_view(
         yield DuckdbStagedView(con, str(relation), where, place.table)
 
 
+@contextmanager
+def flushed_view(con: duckdb.DuckDBPyConnection, path: Path, table: TableName) -> Iterator[DuckdbStagedView]:
+    """The table as the open transaction has it. Files and network stay shut until the connection is closed, which is
+    after the flush."""
+    before = con.execute("SELECT current_database(), current_schema()").fetchone()
+    assert before is not None
+    con.execute("SET enable_external_access = false")
+    con.execute(f"USE {quote(table.schema)}")
+    yield DuckdbStagedView(con, str(table), f"table {table} in {path}", table)
+    con.execute(f"USE {quote(before[0])}.{quote(before[1])}")
+
+
 class DuckdbStagedView:
     """See :class:`syncline.sdk.destination.StagedView`."""
 
@@ -67,12 +81,18 @@ class DuckdbStagedView:
         described = self._con.execute(f"SELECT * FROM {self.relation} LIMIT 0").description or ()
         return [str(d[0]) for d in described]
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        try:
-            # By way of Arrow: DuckDB's own moments with a zone need a library that we do not have.
-            found = self._con.execute(query).to_arrow_table()
-        except duckdb.Error as error:
-            raise _not_understood(error) from error
+    def rows(self, query: str, *, seconds: float = ANSWER_SECONDS) -> list[tuple[Any, ...]]:
+        with time_limit(seconds, self._con.interrupt) as limit:
+            try:
+                asked = self._con.extract_statements(query)
+                if len(asked) != 1 or asked[0].type != duckdb.StatementType.SELECT:
+                    raise duckdb.ParserException("a question is one SELECT")
+                # By way of Arrow: DuckDB's own moments with a zone need a library that we do not have.
+                found = self._con.execute(query).to_arrow_table()
+            except duckdb.Error as error:
+                if limit.passed:
+                    raise too_long(seconds) from error
+                raise _not_understood(error) from error
         return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
 
     def batches(self, fields: Sequence[Field]) -> Iterator[pa.RecordBatch]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,14 +20,13 @@ import pyarrow.fs as pafs
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field
+from syncline.sdk.time_limit import ANSWER_SECONDS, time_limit, too_long
 
 __all__ = ["StagedFilesView", "ViewFile", "ViewTable", "staged_files_view"]
 
 _STAGED = "_syncline_staged"
 #: What a question may hold in memory; more is kept in a folder of its own while it runs.
 _MEMORY = "1GiB"
-#: A question that takes longer is given up, as at a database.
-_ANSWER_SECONDS = 600.0
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 
@@ -100,8 +98,8 @@ class StagedFilesView:
     def columns(self) -> list[str]:
         return [str(d[0]) for d in self._con.execute(f"SELECT * FROM {_STAGED} LIMIT 0").description or ()]
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with self._told():
+    def rows(self, query: str, *, seconds: float = ANSWER_SECONDS) -> list[tuple[Any, ...]]:
+        with self._told(seconds):
             for asked in sorted(self._con.get_table_names(query, qualified=True)):
                 self._show(asked)
             # By way of Arrow: DuckDB's own moments with a zone need a library that we do not have.
@@ -111,7 +109,7 @@ class StagedFilesView:
     def batches(self, fields: Sequence[Field]) -> Iterator[pa.RecordBatch]:
         schema = pa.schema([f.arrow() for f in fields])
         wanted = ", ".join(_quoted(f.name) for f in fields)
-        with self._told():
+        with self._told(ANSWER_SECONDS):
             for batch in self._con.execute(f"SELECT {wanted} FROM {_STAGED}").to_arrow_reader(65536):
                 pairs = zip(batch.columns, schema, strict=True)
                 columns = [c if c.type == f.type else c.cast(f.type) for c, f in pairs]
@@ -143,35 +141,21 @@ class StagedFilesView:
         return self._known[key]
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _told(self, seconds: float) -> Iterator[None]:
         """Within, DuckDB's errors become ours, and a question that does not end is given up."""
-        late = threading.Event()
-
-        def give_up() -> None:
-            late.set()
-            self._con.interrupt()
-
-        timer = threading.Timer(_ANSWER_SECONDS, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except duckdb.Error as error:
-            if late.is_set():
+        with time_limit(seconds, self._con.interrupt) as limit:
+            try:
+                yield
+            except duckdb.Error as error:
+                if limit.passed:
+                    raise too_long(seconds) from error
+                if self._files.error is not None:
+                    raise self._files.error from error  # a file could not be read: the question is not to blame
                 raise SynclineError(
-                    ErrorKind.RESOURCE,
-                    f"a gate's question took longer than {_ANSWER_SECONDS / 60:g} minutes",
-                    hint="make it cheaper",
+                    ErrorKind.CONFIG,
+                    f"DuckDB cannot answer a gate's question: {str(error).strip().splitlines()[0]}",
+                    hint="gates of files may read the staged rows, and streams that this connection has written here",
                 ) from error
-            if self._files.error is not None:
-                raise self._files.error from error  # a file could not be read: the question is not to blame
-            raise SynclineError(
-                ErrorKind.CONFIG,
-                f"DuckDB cannot answer a gate's question: {str(error).strip().splitlines()[0]}",
-                hint="gates of files may read the staged rows, and streams that this connection has written here",
-            ) from error
-        finally:
-            timer.cancel()
 
 
 class _Files(pafs.FileSystemHandler):  # type: ignore[misc]

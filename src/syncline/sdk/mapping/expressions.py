@@ -18,10 +18,16 @@ import pyarrow.compute as pc
 from syncline.core.errors import ErrorKind, SynclineError, nearest
 from syncline.core.schema import Field
 from syncline.sdk.mapping.rows import Fate, Rows, ensure_distinct, made_of, refused
+from syncline.sdk.time_limit import TimeLimit, time_limit
 
-__all__ = ["DeriveStage", "Expression", "FilterStage", "Sandbox"]
+__all__ = ["BATCH_SECONDS", "DeriveStage", "Expression", "FilterStage", "Sandbox"]
 
 _MEMORY = "256MB"
+#: An expression over one batch (some ten thousand rows, milliseconds usually) may take so long, unless its step says
+#: otherwise.
+BATCH_SECONDS = 60.0
+#: So long may an expression that names no column take, which is carried out as it is checked.
+_CHECK_SECONDS = 10.0
 #: Rows of one batch whose value may fail before the stream ends.
 _MOST_FAILURES = 1_000
 #: What an expression over one row cannot be. The words are DuckDB's.
@@ -53,9 +59,10 @@ class Expression:
 
 
 class Sandbox:
-    """Used by one thread. Expressions of one stage share it."""
+    """Used by one thread. Expressions of one stage share it. ``seconds``: how long one of them may take for a batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = BATCH_SECONDS) -> None:
+        self._seconds = seconds
         self._con = duckdb.connect(
             ":memory:",
             config={
@@ -85,9 +92,10 @@ class Sandbox:
         try:
             empty = _empty(fields, columns)
             self._con.register("rows", empty)
-            described = self._con.execute(f"DESCRIBE SELECT ({text}\n) AS v FROM rows").fetchone()
-            kind = str(described[1]) if described else ""
-            made = self._run(text, empty)
+            with time_limit(_CHECK_SECONDS, self._con.interrupt):
+                described = self._con.execute(f"DESCRIBE SELECT ({text}\n) AS v FROM rows").fetchone()
+                kind = str(described[1]) if described else ""
+                made = self._run(text, empty)
         except duckdb.Error as error:
             names = [f.name for f in fields]
             near = nearest(_unknown(str(error)), names) if "not found in FROM" in str(error) else None
@@ -111,21 +119,33 @@ class Sandbox:
             if names
             else pa.table({"_": pa.nulls(rows.count, pa.int8())})
         )
-        try:
-            return self._run(expression.text, table, expression.type), [], ""
-        except duckdb.Error as error:
-            if isinstance(error, duckdb.OutOfMemoryException):
-                raise SynclineError(
-                    ErrorKind.RESOURCE,
-                    f"mapping: {expression.text!r} needs more than {_MEMORY} for one batch",
-                    hint="make its texts smaller",
-                ) from error
-            return self._one_by_one(expression, table, _first_line(error))
+        with time_limit(self._seconds, self._con.interrupt) as limit:
+            try:
+                return self._run(expression.text, table, expression.type), [], ""
+            except duckdb.Error as error:
+                if limit.passed:
+                    raise self._too_slow(expression) from error
+                if isinstance(error, duckdb.OutOfMemoryException):
+                    raise SynclineError(
+                        ErrorKind.RESOURCE,
+                        f"mapping: {expression.text!r} needs more than {_MEMORY} for one batch",
+                        hint="make its texts smaller",
+                    ) from error
+                return self._one_by_one(expression, table, _first_line(error), limit)
+
+    def _too_slow(self, expression: Expression) -> SynclineError:
+        return SynclineError(
+            ErrorKind.RESOURCE,
+            f"mapping: {expression.text!r} took longer than {self._seconds:g} s for one batch and was given up",
+            hint="make it cheaper, or give the step more time (timeout: 300)",
+        )
 
     def close(self) -> None:
         self._con.close()
 
-    def _one_by_one(self, expression: Expression, table: pa.Table, why: str) -> tuple[pa.Array, list[int], str]:
+    def _one_by_one(
+        self, expression: Expression, table: pa.Table, why: str, limit: TimeLimit
+    ) -> tuple[pa.Array, list[int], str]:
         parts: list[pa.Array] = []
         failed: list[int] = []
 
@@ -133,6 +153,8 @@ class Sandbox:
             try:
                 parts.append(self._run(expression.text, table.slice(start, stop - start), expression.type))
             except duckdb.Error as error:
+                if limit.passed:
+                    raise self._too_slow(expression) from error
                 if stop - start > 1:
                     middle = (start + stop) // 2
                     halve(start, middle)
@@ -197,8 +219,10 @@ class DeriveStage:
 
     verb = "derive"
 
-    def __init__(self, fields: Sequence[Field], expressions: Mapping[str, str]) -> None:
-        self._sandbox = Sandbox()
+    def __init__(
+        self, fields: Sequence[Field], expressions: Mapping[str, str], *, seconds: float = BATCH_SECONDS
+    ) -> None:
+        self._sandbox = Sandbox(seconds)
         self._made = {name: self._sandbox.check(text, fields, self.verb) for name, text in expressions.items()}
         there = {f.name: f for f in fields}
         columns = []
@@ -242,8 +266,8 @@ class FilterStage:
 
     verb = "filter"
 
-    def __init__(self, fields: Sequence[Field], condition: str) -> None:
-        self._sandbox = Sandbox()
+    def __init__(self, fields: Sequence[Field], condition: str, *, seconds: float = BATCH_SECONDS) -> None:
+        self._sandbox = Sandbox(seconds)
         self.condition = self._sandbox.check(f"({condition})::BOOLEAN", fields, self.verb)
         self.fields = tuple(fields)
         self.fates: Mapping[str, Fate] = {}

@@ -18,6 +18,7 @@ import pyarrow as pa
 from syncline.core.checkpoint import LedgerEntry, Staged, StreamCheckpoint, StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.stream import StreamName, SyncMode, WriteMode
+from syncline.sdk.change_log import ChangeSession
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import DestinationTraits
 from syncline.sdk.files.staged_view import StagedFilesView, ViewFile, ViewTable, staged_files_view
@@ -235,15 +236,41 @@ class TableDestination:
 
         def visible(namespace: str | None, name: str) -> ViewTable | None:
             known = (target.stream.namespace, None) if namespace is None else (namespace,)
-            for each in known:
-                state = self._open_table(target.connection, StreamName(name=name, namespace=each)).load()
-                if state is not None and state.pointer is not None:
-                    return self._view_table([f.key for f in state.files], state.schema)
-            return None
+            return self._visible(target.connection, [StreamName(name=name, namespace=each) for each in known])
 
         place = self._store.url_of(keys[0]).rpartition("/")[0] if keys else f"no file of {stream.table.place}"
         with staged_files_view(staged, place, visible, self._context.work_dir, stream=str(target.stream)) as view:
             yield view
+
+    @contextmanager
+    def flushed_view(self, session: ChangeSession, target: StreamTarget) -> Iterator[StagedFilesView]:
+        """See :class:`syncline.sdk.change_log.ReadsFlush`. Files of the flush are put under their keys, where no reader
+        of the table looks for them before its commit names them."""
+        assert isinstance(session, TableChangeSession)
+
+        def flushed(names: Sequence[StreamName]) -> ViewTable | None:
+            for name in names:
+                if (found := session.flushed(name)) is not None:
+                    return self._view_table(*found)
+            return self._visible(target.connection, names)
+
+        def visible(namespace: str | None, name: str) -> ViewTable | None:
+            known = (target.stream.namespace, None) if namespace is None else (namespace,)
+            return flushed([StreamName(name=name, namespace=each) for each in known])
+
+        table = flushed([target.stream])
+        assert table is not None
+        place = self._tables.of(target.connection, target.stream).table.place
+        with staged_files_view(table, place, visible, self._context.work_dir, stream=str(target.stream)) as view:
+            yield view
+
+    def _visible(self, connection: str, names: Sequence[StreamName]) -> ViewTable | None:
+        """The first of these streams that has a table."""
+        for name in names:
+            state = self._open_table(connection, name).load()
+            if state is not None and state.pointer is not None:
+                return self._view_table([f.key for f in state.files], state.schema)
+        return None
 
     def _view_table(self, keys: Sequence[str], schema: pa.Schema) -> ViewTable:
         return ViewTable(files=[ViewFile(open=partial(self._store.open_input, key)) for key in keys], schema=schema)

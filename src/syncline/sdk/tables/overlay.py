@@ -185,12 +185,18 @@ class Overlay:
 
     def tables(self) -> Iterator[pa.Table]:
         """Every row as the overlay has it now, after what is held has been carried out."""
-        self.settle()
         reader = self._reader(self.schema)
-        for file in self._files():
-            self._see(file)
+        for file in self.readable():
             for _, table in reader.tables(file):
                 yield table
+
+    def readable(self) -> list[TableFile]:
+        """The files that hold every row as the overlay has it now, each there to be read."""
+        self.settle()
+        files = self._files()
+        for file in files:
+            self._see(file)
+        return files
 
     def reshape(self, schema: pa.Schema, file_schema: pa.Schema, change: Callable[[pa.Table], pa.Table] | None) -> None:
         """The table gets other columns. ``change`` makes rows with them out of rows as they are, where files must be

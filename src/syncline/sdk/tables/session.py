@@ -131,6 +131,12 @@ class TableChangeSession:
             if flush.aside is not None:
                 flush.aside.abort()
 
+    def flushed(self, stream: StreamName) -> tuple[list[str], pa.Schema] | None:
+        """The keys of the files that a stream's table would have after the open flush, and its columns; None for a
+        stream that the flush has not touched. What appends have made in it is not among them."""
+        flush = self._open.get(stream)
+        return None if flush is None else ([f.key for f in flush.overlay.readable()], flush.overlay.schema)
+
     def close(self) -> None:
         self.rollback()
 

@@ -194,6 +194,18 @@ def test_a_regex_that_explodes_elsewhere_takes_no_time():
     assert m.batch(Batch(data=data)).rows == 0
 
 
+@pytest.mark.parametrize("step", [{"derive": {"n": "{}"}}, {"filter": "{} > 0"}])
+def test_an_expression_that_does_not_end_is_given_up(step):
+    endless = "list_sum(list_transform(range(k), x -> list_sum(range(x))))"
+    ((verb, text),) = step.items()
+    text = {"n": endless} if verb == "derive" else text.format(endless)
+    m = mapper({verb: text, "timeout": 0.05}, fields=(Field(name="k", type=pa.int64()),))
+    data = pa.RecordBatch.from_pydict({"k": [100] * 20_000})
+    with pytest.raises(SynclineError, match=r"took longer than 0\.05 s for one batch") as error:
+        m.batch(Batch(data=data))
+    assert error.value.kind is ErrorKind.RESOURCE
+
+
 def test_filters_leave_out_what_is_not_true():
     assert mapped({"filter": "amount > 0"})["id"] == [1, 4]
     assert mapped({"filter": "id > 100"})["id"] == []

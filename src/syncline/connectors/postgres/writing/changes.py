@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, LiteralString
@@ -27,6 +28,7 @@ from syncline.connectors.postgres.writing.changes_staged import Stages, lay_down
 from syncline.connectors.postgres.writing.changes_table import ChangeTable
 from syncline.connectors.postgres.writing.landing import Landing, refused_by_server
 from syncline.connectors.postgres.writing.ledger import Ledger
+from syncline.connectors.postgres.writing.staged import PostgresStagedView, flushed_view
 from syncline.connectors.postgres.writing.volley import Shot, Volleys
 from syncline.core.batch import QuarantinedRow
 from syncline.core.change import ChangeBatch, Evolution, Op
@@ -95,6 +97,14 @@ class PostgresChangeSession:
             self._open = False
             self._entered.clear()
             self._written.update({c.target.stream: c for c in commits})
+
+    @contextmanager
+    def flushed(self, target: StreamTarget) -> Iterator[PostgresStagedView]:
+        """See :class:`~syncline.sdk.change_log.ReadsFlush`."""
+        with postgres_errors(stream=str(target.stream)):
+            self._begin([target.stream])
+            with flushed_view(self._session, self._ledgers(target.stream).place.table) as view:
+                yield view
 
     def rollback(self) -> None:
         self._open = False

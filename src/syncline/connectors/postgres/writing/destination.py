@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from syncline.core.checkpoint import LedgerEntry, Staged, StreamCheckpoint, Stre
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.failpoints import failpoint
 from syncline.core.stream import StreamName, SyncMode, WriteMode
+from syncline.sdk.change_log import ChangeSession
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.destination import DestinationTraits
 from syncline.sdk.findings import Finding
@@ -221,6 +222,10 @@ class PostgresDestination:
             return PostgresChangeSession(
                 self._connect(), lambda stream: self._ledger(connection, stream), patience=self._config.lock_timeout
             )
+
+    def flushed_view(self, session: ChangeSession, target: StreamTarget) -> AbstractContextManager[PostgresStagedView]:
+        assert isinstance(session, PostgresChangeSession)
+        return session.flushed(target)
 
     # -- undecoded bytes -------------------------------------------------------------------------------------------
 

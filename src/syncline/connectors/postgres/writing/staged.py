@@ -17,14 +17,13 @@ from syncline.core.checkpoint import Staged, StreamTarget
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.core.schema import Field
 from syncline.core.stream import WriteMode
+from syncline.sdk.time_limit import ANSWER_SECONDS, too_long
 
 if TYPE_CHECKING:
     from syncline.connectors.postgres.connection import Session
 
-__all__ = ["PostgresStagedView", "staged_view"]
+__all__ = ["PostgresStagedView", "flushed_view", "staged_view"]
 
-#: A gate's question may take this long: a published table waits for it, and nothing else.
-_ANSWER_SECONDS = 1800
 _BATCH_ROWS = 20_000
 #: What the server says of a statement and not of itself: 22 its values, 25 that it writes, 42 its words.
 _STATEMENTS = ("21", "22", "25", "42")
@@ -48,11 +47,26 @@ def staged_view(
         relation = sql.SQL("(") + sql.SQL(" UNION ALL ").join(parts) + sql.SQL(")")
     with session.transaction():
         run(session, "SET TRANSACTION READ ONLY")
-        run(session, "SELECT set_config('statement_timeout', {wait}, true)", wait=f"{_ANSWER_SECONDS}s")
+        run(session, "SELECT set_config('statement_timeout', {wait}, true)", wait=f"{ANSWER_SECONDS:.0f}s")
         path = sql.SQL(", ").join([sql.Identifier(table.schema), sql.SQL("public")]).as_string(session)
         run(session, "SELECT set_config('search_path', {path}, true)", path=path)
         names = ", ".join(str(r) for r in relations) or "no stage"
         yield PostgresStagedView(session, relation.as_string(session), f"table {names}", table)
+
+
+@contextmanager
+def flushed_view(session: Session, table: TableName) -> Iterator[PostgresStagedView]:
+    """The table as the session's open transaction has it. What the questions need is set within a savepoint, and the
+    transaction cannot be written to by them."""
+    run(session, "SAVEPOINT _syncline_gates")
+    run(session, "SELECT set_config('statement_timeout', {wait}, true)", wait=f"{ANSWER_SECONDS:.0f}s")
+    path = sql.SQL(", ").join([sql.Identifier(table.schema), sql.SQL("public")]).as_string(session)
+    run(session, "SELECT set_config('search_path', {path}, true)", path=path)
+    # Switched off where a few rows are looked up by key (see changes_staged).
+    run(session, "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
+    run(session, "SET LOCAL transaction_read_only = on")
+    yield PostgresStagedView(session, table.sql.as_string(session), f"table {table}", table)
+    run(session, "ROLLBACK TO SAVEPOINT _syncline_gates; RELEASE SAVEPOINT _syncline_gates")
 
 
 class PostgresStagedView:
@@ -73,15 +87,13 @@ class PostgresStagedView:
         found = self._session.execute(trusted(f"SELECT * FROM {self.relation} s LIMIT 0")).description
         return [c.name for c in found or ()]
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *, seconds: float = ANSWER_SECONDS) -> list[tuple[Any, ...]]:
+        wait = f"{max(1, round(seconds * 1000))}ms"
+        run(self._session, "SELECT set_config('statement_timeout', {wait}, true)", wait=wait)
         try:
             return self._session.execute(trusted(query)).fetchall()
         except psycopg.errors.QueryCanceled as error:
-            raise SynclineError(
-                ErrorKind.RESOURCE,
-                f"a gate's question took longer than {_ANSWER_SECONDS // 60} minutes",
-                hint="make it cheaper, or index what it refers to",
-            ) from error
+            raise too_long(seconds) from error
         except psycopg.Error as error:
             if (error.sqlstate or "")[:2] not in _STATEMENTS:
                 raise
