@@ -63,5 +63,5 @@ class Order:
             spec=AttemptSpec.from_json(data["spec"]),
             streams=None if streams is None else tuple(StreamName.from_json(name) for name in streams),
             log_bytes=data["log_bytes"],
-            sharing=None if data["sharing"] is None else Sharing.from_json(data["sharing"]),
+            sharing=Sharing.from_json(data["sharing"]) if data.get("sharing") else None,
         )

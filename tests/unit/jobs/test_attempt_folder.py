@@ -210,3 +210,15 @@ def test_one_that_never_begins_is_given_up(folder: AttemptFolder) -> None:
         check=True,
     )
     assert child.stdout == "False\n"
+
+
+def test_in_a_process_of_several_one_is_asked_and_not_signalled(folder: AttemptFolder) -> None:
+    assert folder.enter(shared=True)
+    seen = AttemptFolder(folder.path)
+    assert seen.alive()
+    before = seen.stop_asked
+    assert seen.signal(signal.SIGTERM), "our own process would have ended"
+    assert (before, seen.stop_asked) == (False, True)
+    folder.leave()
+    held = seen.alive()
+    assert not held

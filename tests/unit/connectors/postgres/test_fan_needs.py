@@ -59,3 +59,23 @@ def test_the_fewest_whose_leaving_frees_enough_are_left() -> None:
     assert laggards({"a": 0, "b": 5, "c": 110}, weight, 50) == ["a", "b"]
     assert laggards({"a": 0, "b": 5, "c": 10}, weight, 50) == [], "all are about equally far"
     assert laggards({"a": 0}, weight, 50) == []
+
+
+def test_one_that_was_taken_out_is_known_until_it_has_a_place_again(tmp_path: Path) -> None:
+    path = tmp_path / "needs.json"
+    needs = Needs(("a", "b"), path)
+    needs.take_place("a", 100)
+    needs.take_place("b", 50)
+    alone = Needs(("a",), path)
+    alone.take_place("a", 200)
+    back = Needs(("a", "b"), path)
+    assert back.was_out("b")
+    assert not back.was_out("a")
+    assert back.floor == 200, "it holds nothing"
+    back.take_place("b", 150)
+    assert not Needs(("a", "b"), path).was_out("b")
+    # With one destination there is no such file to be heeded, and so none of it counts afterwards.
+    Needs((), path).take_all_out()
+    again = Needs(("a", "b"), path)
+    assert again.all() == {}
+    assert again.was_out("a")
