@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup ui ui-types ui-test demo test test-slow test-all lint format faults tls bench docs lock clean
+.PHONY: help setup ui ui-types ui-test demo test test-slow test-all lint format faults tls clients fuzz bench docs lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,14 @@ faults: setup ## Kill processes at every step of a batch's life and compare both
 
 tls: setup ## Run the tests that need a Postgres server built with OpenSSL
 	$(PYTEST) -m tls
+
+clients: setup ## Run other people's client libraries against the server, each in an environment of its own (made first)
+	$(BIN)/python tests/clients/prepare.py
+	$(PYTEST) -m clients
+
+fuzz: setup ## Send the server whatever its OpenAPI documents allow, and do not (SYNCLINE_FUZZ_EXAMPLES: how much)
+	$(BIN)/python tests/clients/prepare.py schemathesis
+	$(PYTEST) -m fuzz
 
 test-all: test test-slow faults tls ## Run every suite
 

@@ -3,8 +3,9 @@
     python tests/clients/prepare.py            all of them
     python tests/clients/prepare.py sdk1 …     these
 
-They go to ``build/clients/NAME``. One that is there with the same pins is left alone. Uses uv where it is installed and
-pip elsewhere. Needs a package registry or a folder of wheels, as pip is configured.
+They go to ``build/clients/NAME``. One that is there with the same pins is left alone. Uses uv where it is installed,
+on the machine or beside this Python, and pip elsewhere. Needs a package registry or a folder of wheels, as pip is
+configured.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def prepare(name: str) -> None:
     folder = FOLDER / name
     venv.EnvBuilder(clear=True, with_pip=True, symlinks=True).create(folder)
     pins = str(REQUIREMENTS / f"{name}.txt")
-    if uv := shutil.which("uv"):
+    if uv := shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent):
         # --no-config: the project's own constraints are not the clients'.
         command = [
             uv,

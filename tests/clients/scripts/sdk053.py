@@ -109,6 +109,15 @@ streams = sdk.streams.get_stream_properties(
     api.GetStreamPropertiesRequest(source_id=source.source_id, destination_id=destination.destination_id)
 ).stream_properties_response
 assert "orders" in [each.stream_name for each in streams], streams
+assert sdk.permissions.list_permissions(api.ListPermissionsRequest()).permissions_response.data
+organization = sdk.organizations.list_organizations_for_user().organizations_response.data[0]
+assert sdk.users.list_users_within_an_organization(
+    api.ListUsersWithinAnOrganizationRequest(organization_id=organization.organization_id)
+).users_response.data
+definitions = sdk.source_definitions.list_source_definitions(
+    api.ListSourceDefinitionsRequest(workspace_id=workspace)
+).definitions_response.data
+assert "Postgres" in [each.name for each in definitions], definitions
 
 changed = sdk.connections.patch_connection(
     api.PatchConnectionRequest(
