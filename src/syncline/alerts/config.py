@@ -100,7 +100,7 @@ class AlertRules(_Model):
     schema_change: Annotated[Rule, BeforeValidator(_switch)] = Rule()
     freshness: Annotated[Freshness, BeforeValidator(_switch)] = Freshness()
     quarantine: Annotated[Quarantine, BeforeValidator(_switch)] = Quarantine()
-    repeat_hours: float = Field(default=24, gt=0)
+    repeat_hours: float = Field(default=24, gt=0, le=87_600)  # ten years: what no clock can add must not come in
 
     def overridden(self, by: dict[str, Any]) -> AlertRules:
         """These, with what ``by`` says in their place, rule by rule."""

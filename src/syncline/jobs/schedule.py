@@ -6,7 +6,7 @@ import calendar
 import functools
 import hashlib
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any
 
 from syncline.core.errors import ErrorKind, SynclineError
@@ -18,7 +18,7 @@ __all__ = ["due_times", "file_interval", "fingerprint", "first_due", "interval_o
 
 #: Due times that are counted one by one; after a longer absence the count says "at least".
 _COUNTED = 100_000
-_UNITS = {"minutes": timedelta(minutes=1), "hours": timedelta(hours=1), "days": timedelta(days=1)}
+_UNITS = ("minutes", "hours", "days", "weeks")
 
 
 def fingerprint(schedule: Schedule) -> str:
@@ -32,20 +32,22 @@ def first_due(schedule: Schedule, at: datetime, last_job_at: datetime | None) ->
     if schedule.kind == "cron":
         return next_due(schedule, at)
     if schedule.kind == "basic":
-        return at if last_job_at is None else max(at, _plus_interval(schedule, last_job_at))
+        following = at if last_job_at is None else _plus_interval(schedule, last_job_at)
+        return None if following is None else max(at, following)
     if schedule.kind == "after" and file_interval(schedule) is not None:
         return at
     return None
 
 
 def next_due(schedule: Schedule, after: datetime) -> datetime | None:
-    """The first due time later than ``after``; for an interval, ``after`` is the last due time."""
+    """The first due time later than ``after``; for an interval, ``after`` is the last due time. None when there is none
+    before the calendar's end."""
     if schedule.kind == "cron":
         return parse_cron(schedule.cron_expression or "", schedule.time_zone).after(after)
     if schedule.kind == "basic":
         return _plus_interval(schedule, after)
     interval = file_interval(schedule)
-    return None if interval is None else after + timedelta(seconds=interval)
+    return None if interval is None else _later(after, seconds=interval)
 
 
 def due_times(schedule: Schedule, first: datetime, at: datetime) -> tuple[DueTimes, datetime | None]:
@@ -73,7 +75,8 @@ def _interval(kind: str, cron: str, time_zone: str, units: int, time_unit: str) 
     if kind == "basic":
         start = datetime(2024, 1, 1, tzinfo=UTC)
         schedule = Schedule(kind="basic", units=units, time_unit=time_unit)
-        return (_plus_interval(schedule, start) - start).total_seconds()
+        following = _plus_interval(schedule, start)
+        return None if following is None else (following - start).total_seconds()
     if kind != "cron":
         return None
     parsed = parse_cron(cron, time_zone)
@@ -104,18 +107,27 @@ def file_interval(schedule: Schedule) -> float | None:
     return float(files.get("every_seconds", 60)) if isinstance(files, dict) else 60.0
 
 
-def _plus_interval(schedule: Schedule, moment: datetime) -> datetime:
+def _plus_interval(schedule: Schedule, moment: datetime) -> datetime | None:
     units, unit = schedule.units or 0, schedule.time_unit or ""
     if units < 1:
         raise SynclineError(ErrorKind.CONFIG, f"an interval of {units} {unit}", hint="give one unit at least")
     if unit == "months":
         month = moment.month - 1 + units
         year, month = moment.year + month // 12, month % 12 + 1
+        if year > MAXYEAR:
+            return None
         return moment.replace(year=year, month=month, day=min(moment.day, calendar.monthrange(year, month)[1]))
-    if unit == "weeks":
-        return moment + timedelta(weeks=units)
     if unit not in _UNITS:
         raise SynclineError(
             ErrorKind.CONFIG, f"unknown unit {unit!r}", hint="use minutes, hours, days, weeks or months"
         )
-    return moment + units * _UNITS[unit]
+    return _later(moment, **{unit: units})
+
+
+def _later(moment: datetime, **span: float) -> datetime | None:
+    """None beyond the calendar's end. No connection's schedule may raise anything here: the scheduler would fail for
+    all others too."""
+    try:
+        return moment + timedelta(**span)
+    except OverflowError:
+        return None

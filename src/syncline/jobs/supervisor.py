@@ -193,11 +193,19 @@ class Supervisor:
         self._finish_launches()
         self._look()
         self._obey()
-        self._scheduler.tick(_now(), jobs_ended=self._ended)
+        self._schedule()
         self._ended = self._waiting = False
         self._claim()
         self._retain()
         self._seen, self._full_round_at = mark, time.monotonic() + FULL_SECONDS
+
+    def _schedule(self) -> None:
+        try:
+            self._scheduler.tick(_now(), jobs_ended=self._ended)
+        except SynclineError:
+            raise
+        except Exception:  # noqa: BLE001 - a defect there must not keep waiting jobs from starting
+            _log.exception("schedules could not be followed; it is tried again")
 
     def _nothing_new(self, mark: tuple[int | None, int]) -> bool:
         """Whether this round can be left out: nothing runs, nothing is due, and nobody has written since the last."""

@@ -51,9 +51,10 @@ __all__ = [
 ]
 
 _ENDINGS = ("success", "failure", "any")
-_UNITS = ("minutes", "hours", "days", "weeks", "months")
-#: A hundred years of minutes: more is a mistake.
-_MOST_UNITS = 52_560_000
+#: A hundred years of each unit: more is a mistake.
+_MOST_UNITS = {"minutes": 52_560_000, "hours": 876_000, "days": 36_500, "weeks": 5_200, "months": 1_200}
+#: Looking for files less often than once a year is one too.
+_MOST_SECONDS = 366 * 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,11 +300,10 @@ def _check_schedule(transaction: Transaction, connection: StoredConnection) -> N
             checked_text("schedule.cronTimeZone", schedule.time_zone, length=1000)
         next_due(schedule, now())
     elif schedule.kind == "basic":
-        checked_number("schedule.units", schedule.units, least=1, most=_MOST_UNITS)
-        if schedule.time_unit not in _UNITS:
-            raise invalid(
-                "schedule.timeUnit", f"{schedule.time_unit!r} is not known", hint=f"known: {', '.join(_UNITS)}"
-            )
+        if schedule.time_unit not in _MOST_UNITS:
+            known = ", ".join(_MOST_UNITS)
+            raise invalid("schedule.timeUnit", f"{schedule.time_unit!r} is not known", hint=f"known: {known}")
+        checked_number("schedule.units", schedule.units, least=1, most=_MOST_UNITS[schedule.time_unit])
     elif schedule.kind == "after":
         _check_after(transaction, connection)
     elif schedule.kind not in ("manual", "continuous"):
@@ -316,8 +316,8 @@ def _check_after(transaction: Transaction, connection: StoredConnection) -> None
         raise invalid("schedule.after.on", f"{after['on']!r} is not known", hint=f"known: {', '.join(_ENDINGS)}")
     if "files" in after:
         every = after["files"].get("every_seconds", 60) if isinstance(after["files"], dict) else 60
-        if isinstance(every, bool) or not isinstance(every, int | float) or every < 1:
-            raise invalid("schedule.after.files.every_seconds", "must be a number of at least 1")
+        if isinstance(every, bool) or not isinstance(every, int | float) or not 1 <= every <= _MOST_SECONDS:
+            raise invalid("schedule.after.files.every_seconds", f"must be a number from 1 to {_MOST_SECONDS}")
         return
     parents = after.get("all") or after.get("any")
     if not isinstance(parents, list) or not parents or ("all" in after and "any" in after):

@@ -44,8 +44,8 @@ class Served:
         return str(self.first.workspace.id)
 
     def client(self, **options: Any) -> httpx.Client:
-        """Follows no redirects, as Prefect's does not."""
-        return httpx.Client(base_url=self.base, timeout=5.0, **options)
+        """Follows no redirects, as Prefect's does not. Clients give up after 5 s; a busy machine needs more."""
+        return httpx.Client(base_url=self.base, timeout=15.0, **options)
 
     def token(self) -> str:
         answer = httpx.post(

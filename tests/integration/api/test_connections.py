@@ -188,6 +188,8 @@ def test_the_config_apis_own_words(api: httpx.Client, connection: dict[str, Any]
         {"scheduleType": "cron"},
         {"scheduleType": "sometimes"},
         {"scheduleType": "basic", "scheduleData": {"basicSchedule": {"units": "x", "timeUnit": "hours"}}},
+        # A schedule beyond every calendar would stop the scheduler for all connections.
+        {"scheduleType": "basic", "scheduleData": {"basicSchedule": {"units": 52_000_000, "timeUnit": "months"}}},
         {"namespaceDefinition": "elsewhere"},
         {"nonBreakingChangesPreference": "panic"},
         {"syncCatalog": {"streams": []}},

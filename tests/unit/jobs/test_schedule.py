@@ -10,7 +10,7 @@ import pytest
 
 from syncline.core.errors import SynclineError
 from syncline.jobs.limits import Limits, Room, startable
-from syncline.jobs.schedule import due_times, fingerprint, first_due, merged, next_due
+from syncline.jobs.schedule import due_times, fingerprint, first_due, interval_of, merged, next_due
 from syncline.store.job_values import DueTimes, Job, JobStatus, JobType
 from syncline.store.values import Schedule
 
@@ -47,6 +47,22 @@ def test_intervals(units: int, unit: str, following: datetime) -> None:
 def test_a_month_after_the_31st_is_the_last_day() -> None:
     schedule = Schedule(kind="basic", units=1, time_unit="months")
     assert next_due(schedule, datetime(2027, 1, 31, tzinfo=UTC)) == datetime(2027, 2, 28, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *(Schedule(kind="basic", units=52_560_000, time_unit=unit) for unit in ("days", "weeks", "months")),
+        Schedule(kind="after", after={"files": {"every_seconds": 1e300}}),
+    ],
+)
+def test_an_interval_beyond_the_calendar_is_never_due_again_and_no_error(schedule: Schedule) -> None:
+    """One connection's schedule must not stop those of all others."""
+    assert next_due(schedule, NOON) is None
+    assert due_times(schedule, NOON, NOON + MINUTE) == (DueTimes(first=NOON, last=NOON, count=1), None)
+    assert interval_of(schedule) is None
+    if schedule.kind == "basic":
+        assert first_due(schedule, NOON, NOON) is None
 
 
 def test_an_unknown_unit_is_refused() -> None:
