@@ -15,7 +15,8 @@ from syncline.core.stream import SelectedStream, StreamName
 from syncline.sdk.config import ConnectorConfig
 from syncline.verify.postgres_catalog import Relation
 from syncline.verify.postgres_cells import identifier, literal
-from syncline.verify.postgres_side import PostgresSide, PostgresTable
+from syncline.verify.postgres_side import PostgresSide
+from syncline.verify.postgres_statements import PostgresTable
 from syncline.verify.quarantine import Record
 from syncline.verify.side import Latest
 from syncline.verify.stream import DestinationEnd, Scope

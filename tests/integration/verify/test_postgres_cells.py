@@ -11,7 +11,8 @@ from syncline.testing.canonical_vectors import VECTORS
 from syncline.testing.postgres_server import PostgresServer
 from syncline.verify.canonical import Kind, jsonb_text, kind_of
 from syncline.verify.columns import Chunking, ColumnSpec
-from syncline.verify.postgres_side import PostgresSide, PostgresTable
+from syncline.verify.postgres_side import PostgresSide
+from syncline.verify.postgres_statements import PostgresTable
 
 
 def _side(server: PostgresServer, database: str, table: str = "t") -> PostgresSide:

@@ -14,7 +14,9 @@ from syncline.testing.postgres_server import PostgresServer
 from syncline.verify import postgres_side
 from syncline.verify.canonical import Kind, row_hash, row_text, sum_hashes
 from syncline.verify.columns import Chunking, ColumnSpec, cut_points
-from syncline.verify.postgres_side import PostgresSide, PostgresTable
+from syncline.verify.postgres_sessions import Sessions, TooOldError
+from syncline.verify.postgres_side import PostgresSide
+from syncline.verify.postgres_statements import PostgresTable
 from syncline.verify.side import Latest
 from syncline.verify.sums import Sums
 
@@ -117,15 +119,15 @@ def test_a_table_that_is_replaced_while_we_open_it(
     postgres_db: str,
     change: tuple[str, ...],
 ) -> None:
-    settle = PostgresSide._settle
+    settle = Sessions._settle
     changes = [change]
 
-    def settle_and_change(self: PostgresSide, session: Any) -> None:
+    def settle_and_change(self: Sessions, session: Any) -> None:
         settle(self, session)  # the snapshot is taken
         if changes:
             postgres_server.execute(*changes.pop(), dbname=postgres_db)
 
-    monkeypatch.setattr(PostgresSide, "_settle", settle_and_change)
+    monkeypatch.setattr(Sessions, "_settle", settle_and_change)
     end = side()
     try:
         assert end.chunk_sums([ID, V], Chunking(key=(ID,)), _quiet).total.total == _expected()
@@ -150,9 +152,9 @@ def test_a_transaction_that_would_be_too_old_is_several(
     end = side(max_age=30.0)
 
     def refuse(finished: int, of: int) -> None:
-        raise postgres_side._TooOldError
+        raise TooOldError
 
-    monkeypatch.setattr(end, "_refuse_if_hopeless", refuse)
+    monkeypatch.setattr(end._sessions, "refuse_if_hopeless", refuse)
     try:
         sums = end.chunk_sums([ID, V], _by_key(8), _quiet)
         assert (sums.total.count, sums.total.total) == (20000, _expected())

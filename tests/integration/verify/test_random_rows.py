@@ -16,7 +16,8 @@ from syncline.testing.postgres_server import PostgresServer
 from syncline.verify.canonical import arrow_cells, kind_of
 from syncline.verify.columns import Chunking, ColumnSpec
 from syncline.verify.duckdb_cells import FUNCTIONS, cell_sql
-from syncline.verify.postgres_side import PostgresSide, PostgresTable
+from syncline.verify.postgres_side import PostgresSide
+from syncline.verify.postgres_statements import PostgresTable
 
 pytestmark = pytest.mark.slow
 
