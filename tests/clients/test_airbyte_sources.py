@@ -20,6 +20,7 @@ import yaml
 from tests.integration.command import postgres, succeed, syncline
 
 from syncline.testing.postgres_server import PostgresServer
+from syncline.testing.saas.api_server import ApiServer, Asked, Reply
 from syncline.testing.saas.hubspot import FakeHubspot
 from syncline.testing.saas.salesforce import FakeSalesforce
 from syncline.testing.saas.stripe import FakeStripe
@@ -168,3 +169,29 @@ def test_github_says_what_it_is(home: Path) -> None:
     done = succeed("connectors", "spec", "github", "--json").json
     assert "repositories" in done["connectionSpecification"]["properties"]
     assert re.fullmatch(r"[0-9a-f-]{36}", succeed("connectors", "info", "github", "--json").json["definition"])
+
+
+def test_github_says_what_it_has(home: Path, tmp_path: Path) -> None:
+    """Its streams are the same for every account; it looks whether the repository is there before it tells them."""
+    limit = {"limit": 5000, "remaining": 4999, "reset": int(NOW.timestamp()) + 3600}
+    shop = {"full_name": "acme/shop", "owner": {"login": "acme"}, "default_branch": "main"}
+    answers = {
+        "/rate_limit": {"resources": {"core": limit, "graphql": limit, "search": limit}, "rate": limit},
+        "/repos/acme/shop": {**shop, "organization": {"login": "acme"}, "updated_at": BEGIN},
+    }
+
+    def github(asked: Asked) -> Any:
+        return answers.get(asked.path) or Reply(status=404, body={"message": "Not Found"})
+
+    with ApiServer(github) as api, TlsRedirect(tmp_path / "tls", {"api.github.com": api.url}) as proxy:
+        token = {"option_title": "PAT Credentials", "personal_access_token": "ghp-local-token"}
+        config = {"credentials": token, "repositories": ["acme/shop"], "start_date": BEGIN}
+        project = {"name": "gh", "source": airbyte("github", proxy, config)}
+        lake = {"type": "local", "config": {"path": str(tmp_path / "lake")}}
+        (tmp_path / "p.yaml").write_text(yaml.safe_dump({**project, "destination": lake, "sync": {}}))
+        (found,) = succeed("discover", tmp_path / "p.yaml", "--json").json.values()
+        streams = {s["name"]["name"]: s for s in found["streams"]}
+        assert len(streams) >= 35
+        assert streams["issues"]["incremental"]
+        assert streams["issues"]["primary_key"] == ["id"]
+        assert {a.headers.get("authorization") for a in api.asked} == {"token ghp-local-token"}
