@@ -60,6 +60,8 @@ class Commit:
         self._transaction: Transaction = _Staged(table, table.metadata, ())
         #: Of the snapshot that was added; 0 before.
         self.snapshot = 0
+        #: The files that it added.
+        self.added: list[DataFile] = []
 
     def change(self, change: TableChange, columns: pa.Schema | None, held: str) -> None:
         """Properties, ``columns`` (None: as they are) and the snapshot with the change's files. Writes manifests.
@@ -128,7 +130,8 @@ class Commit:
             for file in change.removed:
                 producer.delete_data_file(file.handle)
             for file in change.added:
-                producer.append_data_file(self._data_file(file, schema))
+                self.added.append(self._data_file(file, schema))
+                producer.append_data_file(self.added[-1])
         added = (u.snapshot for u in self._transaction._updates if isinstance(u, AddSnapshotUpdate))
         self.snapshot = next(added).snapshot_id
 

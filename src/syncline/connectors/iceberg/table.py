@@ -140,6 +140,8 @@ class IcebergTable:
             except TableMoved:
                 raise error from None
         self._clear_metadata(table, after)
+        if not other:
+            self._known = (after.metadata_location, self._read(after, self._followed(state, change, commit, after)))
         return self._state(after)
 
     def retired(self, state: TableState) -> frozenset[str]:
@@ -184,7 +186,9 @@ class IcebergTable:
             self._entries_of.pop(path, None)
             self._lists.pop(path, None)
         self._store.delete([key for path in paths if (key := self._key(path)) is not None])
-        return self._state(after)
+        # The newest snapshot stays as it is.
+        self._known = (after.metadata_location, self._read(after, state.files))
+        return self._known[1]
 
     # -- within --------------------------------------------------------------------------------------------------------
 
@@ -215,7 +219,20 @@ class IcebergTable:
             self._known = (table.metadata_location, self._read(table))
         return self._known[1]
 
-    def _read(self, table: Their) -> TableState:
+    def _followed(
+        self, state: TableState, change: TableChange, commit: Commit, after: Their
+    ) -> tuple[TableFile, ...] | None:
+        """The files after our own commit of no new columns, without reading its manifests again; None when the newest
+        snapshot is not that one."""
+        now = after.current_snapshot()
+        if now is None or now.snapshot_id != commit.snapshot:
+            return None
+        removed = {file.key for file in change.removed}
+        kept = (file for file in state.files if file.key not in removed)
+        return (*kept, *(self._as_file(file, after) for file in commit.added))
+
+    def _read(self, table: Their, files: tuple[TableFile, ...] | None = None) -> TableState:
+        """``files``: those of the newest snapshot, where they are known."""
         snapshot = table.current_snapshot()
         pointer = self._pointer(table)
         foreign = ""
@@ -229,7 +246,8 @@ class IcebergTable:
         if pointer is None:
             return TableState(version=0, schema=pa.schema([]), files=(), pointer=None, foreign=foreign, handle=table)
         self._ensure_known(table)
-        files = () if snapshot is None else tuple(self._as_file(f, table) for f in self._files_of(table, snapshot))
+        if files is None:
+            files = () if snapshot is None else tuple(self._as_file(f, table) for f in self._files_of(table, snapshot))
         return TableState(
             version=0 if snapshot is None else snapshot.snapshot_id,
             schema=arrow_schema(table.schema()),
