@@ -33,7 +33,7 @@ export class LostServer extends Error {
 
 /** `fetch` with the token; a lost server becomes :class:`LostServer`, and is told to whoever shows it. */
 export async function ask(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
-  const request = new Request(input, init);
+  const request = new Request(typeof input === "string" ? new URL(input, window.location.origin) : input, init);
   const held = token();
   if (held) request.headers.set("Authorization", `Bearer ${held}`);
   let answer: Response;

@@ -40,7 +40,7 @@ export function RunsChart({ runs, pick }: { runs: JobDetail[]; pick: (jobId: num
         scales: { x: { time: false, range: [-0.6, Math.max(shown.length, 12) - 0.4] }, y: { range: (_, __, max) => [0, max * 1.1 || 1] }, rows: { range: (_, __, max) => [0, max * 1.1 || 1] } },
         axes: [
           { ...axis, grid: { show: false }, values: (_, at) => at.map((i) => (Number.isInteger(i) && shown[i] ? `#${shown[i].jobId}` : "")) },
-          { ...axis, size: 64, values: (_, at) => at.map((value) => (value ? span(value) : "0")) },
+          { ...axis, size: 82, values: (_, at) => at.map((value) => (value ? span(value) : "0")) },
           { ...axis, side: 1, scale: "rows", grid: { show: false }, size: 58, values: (_, at) => at.map((value) => count(value)) },
         ],
         series: [

@@ -9,3 +9,4 @@ class Observer {
   disconnect() {}
 }
 window.ResizeObserver = Observer as unknown as typeof ResizeObserver;
+Element.prototype.scrollTo = () => undefined;
