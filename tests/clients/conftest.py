@@ -48,7 +48,7 @@ def given(
     folder = tmp_path_factory.mktemp("clients")
     with (
         server_process(folder, SYNCLINE_AUTH="required") as first,
-        httpx.Client(base_url=first["base"], auth=("admin@localhost", PASSWORD)) as client,
+        httpx.Client(base_url=first["base"], auth=("admin@localhost", PASSWORD), timeout=60) as client,
     ):
         made = _Maker(client, first["workspace_id"])
         source = _source(postgres_server, shop)

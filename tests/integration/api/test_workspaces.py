@@ -121,6 +121,10 @@ def test_users_and_permissions(api: httpx.Client, server: Served) -> None:
     assert api.patch(path, json={"permissionType": "workspace_reader"}).json()["permissionType"] == "workspace_reader"
     listed = made(api, "/api/v1/permissions/list_by_user", {"userId": user["userId"]})["permissions"]
     assert [each["permissionType"] for each in listed] == ["workspace_reader"]
+    (read,) = api.get("/v1/permissions", params={"userId": user["userId"]}).json()["data"]
+    assert (read["scope"], read["scopeId"]) == ("workspace", server.workspace)
+    scopes = {each["permissionType"]: each["scope"] for each in api.get("/v1/permissions").json()["data"]}
+    assert scopes["instance_admin"] == "none"
     assert api.delete(path).status_code == 204
     assert api.get(path).status_code == 404
     assert api.post("/v1/permissions", json={**permission, "workspaceId": None}).status_code == 422

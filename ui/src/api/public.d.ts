@@ -1137,6 +1137,28 @@ export interface components {
             organizationId?: string | null;
         };
         /**
+         * PermissionResponseRead
+         * @description As a list has it: clients of Airbyte's fail without ``scope`` and ``scopeId``.
+         */
+        PermissionResponseRead: {
+            /** Permissionid */
+            permissionId: string;
+            permissionType: components["schemas"]["PermissionType"];
+            /** Userid */
+            userId: string;
+            /** Workspaceid */
+            workspaceId?: string | null;
+            /** Organizationid */
+            organizationId?: string | null;
+            /**
+             * Scope
+             * @enum {string}
+             */
+            scope: "workspace" | "organization" | "none";
+            /** Scopeid */
+            scopeId: string;
+        };
+        /**
          * PermissionType
          * @description Airbyte's words for who may do what where.
          * @enum {string}
@@ -1149,7 +1171,7 @@ export interface components {
         /** PermissionsResponse */
         PermissionsResponse: {
             /** Data */
-            data: components["schemas"]["PermissionResponse"][];
+            data: components["schemas"]["PermissionResponseRead"][];
         };
         /** ScheduleResponse */
         ScheduleResponse: {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query, Response
 
@@ -14,6 +14,7 @@ from syncline.api.public.models import (
     OrganizationsResponse,
     PermissionCreate,
     PermissionResponse,
+    PermissionResponseRead,
     PermissionsResponse,
     PermissionType,
     PermissionUpdate,
@@ -81,7 +82,19 @@ def list_permissions(
 ) -> PermissionsResponse:
     """All that the caller may see, or one user's."""
     found = permissions.list_permissions(control, caller, user_id=None if user_id is None else as_uuid(user_id))
-    return PermissionsResponse(data=[permission_response(each) for each in found])
+    everywhere = next((str(each.id) for each in organizations.list_organizations(control, caller)), "")
+    return PermissionsResponse(data=[_scoped(permission_response(each), everywhere) for each in found])
+
+
+def _scoped(said: PermissionResponse, organization: str) -> PermissionResponseRead:
+    """With what it holds for; what holds on the whole server is given the organization's id, as there is one."""
+    word = said.permission_type.partition("_")[0]
+    scope: Literal["workspace", "organization", "none"] = "none"
+    if said.workspace_id is not None:
+        scope = "workspace"
+    elif word == "organization":
+        scope = "organization"
+    return PermissionResponseRead(**said.model_dump(), scope=scope, scope_id=said.workspace_id or organization)
 
 
 @people_router.post("/permissions", operation_id="createPermission", tags=["Permissions"])

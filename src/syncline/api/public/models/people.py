@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -15,6 +15,7 @@ __all__ = [
     "OrganizationsResponse",
     "PermissionCreate",
     "PermissionResponse",
+    "PermissionResponseRead",
     "PermissionType",
     "PermissionUpdate",
     "PermissionsResponse",
@@ -102,5 +103,12 @@ class PermissionResponse(WireModel):
     organization_id: str | None = None
 
 
+class PermissionResponseRead(PermissionResponse):
+    """As a list has it: clients of Airbyte's fail without ``scope`` and ``scopeId``."""
+
+    scope: Literal["workspace", "organization", "none"]
+    scope_id: str
+
+
 class PermissionsResponse(WireModel):
-    data: list[PermissionResponse]
+    data: list[PermissionResponseRead]
