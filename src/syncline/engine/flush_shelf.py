@@ -87,7 +87,7 @@ class FlushShelf:
         known = known.next(phase=Phase.IDLE, plan=None, write=None, done=frozenset())
         self._destination.commit(target, [], known, entry.token, publish=True)
         failpoint("flush.shelved")
-        return f"table {name}"
+        return f"{name}, beside the stream's own table"
 
     def _changes(self, stream: LogStream, start: int, until: int) -> Iterator[ChangeBatch]:
         position = replace(stream.position, lsn=start)

@@ -262,7 +262,10 @@ def _with_severity(gate: Gate, item: Mapping[str, Any]) -> Gate:
     if severity is Severity.QUARANTINE and not RULES[gate.rule].per_row:
         severity = Severity.BLOCK
     empty = _word(Empty, item.get("empty", gate.empty.value), "empty", 0)
-    return replace(gate, severity=severity, empty=empty)
+    when = gate.when if RULES[gate.rule].per_row else _word(When, item.get("when", gate.when.value), "when", 0)
+    timeout = item.get("timeout") if RULES[gate.rule].reads_stage else None
+    seconds = gate.timeout if timeout is None else duration_seconds(timeout)
+    return replace(gate, severity=severity, empty=empty, when=when, timeout=seconds)
 
 
 def _name(word: str, columns: Sequence[str], options: Mapping[str, Any]) -> str:

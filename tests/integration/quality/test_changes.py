@@ -66,6 +66,8 @@ def test_a_gate_that_blocks_stops_the_stream_before_the_flush(pipe: Pipe) -> Non
     assert done.code != 0
     assert "which blocks" in done.text
     assert len(pipe.rows()) == 5
+    # What was held back can be looked at.
+    assert pipe.rows("SELECT _syncline_op, cid, email FROM dst.customers__held_back") == [("insert", 6, "none")]
 
 
 def test_a_first_copy_is_held_back_and_the_log_goes_on_after_its_replay(pipe: Pipe) -> None:

@@ -165,7 +165,7 @@ def test_what_no_log_can_decide_is_refused_before_anything_is_read(
     pipe.project([gate], mode=mode)
     for command in ("check", "sync"):
         done = syncline(command, pipe.file)
-        assert done.code == 2, done.text
+        assert done.code == 3, done.text
         assert why in done.text
         assert "when: copies" in done.text
     assert not (pipe.folder / "w.duckdb").exists() or not pipe.rows(

@@ -134,8 +134,7 @@ def _named(pattern: str, catalog: Catalog) -> list[StreamName]:
     """The streams that a block means: by name, by pattern, or by a name that only differs in case and blanks."""
     names = [s.name for s in catalog.streams]
     if "*" in pattern:
-        wanted = re.compile(".*".join(re.escape(part) for part in pattern.split("*")))
-        return [n for n in names if wanted.fullmatch(str(n)) or wanted.fullmatch(n.name)]
+        return [n for n in names if _fits(pattern, str(n)) or _fits(pattern, n.name)]
     exact = [n for n in names if pattern in (str(n), n.name)]
     found = exact or [n for n in names if _plain(pattern) in (_plain(str(n)), _plain(n.name))]
     if len(found) > 1:
@@ -144,6 +143,21 @@ def _named(pattern: str, catalog: Catalog) -> list[StreamName]:
             "write the namespace before the name: schema.table",
         )
     return found
+
+
+def _fits(pattern: str, name: str) -> bool:
+    """Whether a pattern with stars means the name. Each part is taken where it comes first, so that many stars cost no
+    more than few."""
+    first, *parts, last = pattern.split("*")
+    if not name.startswith(first) or not name.endswith(last):
+        return False
+    place, end = len(first), len(name) - len(last)
+    for part in parts:
+        found = name.find(part, place, max(end, 0))
+        if found < 0:
+            return False
+        place = found + len(part)
+    return place <= end
 
 
 def _plain(name: str) -> str:
