@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,9 @@ class Journal:
         self._pending.clear()
 
     def _write(self, data: dict[str, Any]) -> None:
-        os.write(self._file, (json.dumps(data, separators=(",", ":")) + "\n").encode())
+        rest = (json.dumps(data, separators=(",", ":")) + "\n").encode()
+        while rest:  # a disk that is almost full takes a part
+            rest = rest[os.write(self._file, rest) :]
 
 
 class JournalTail:
@@ -104,22 +107,38 @@ class JournalTail:
             return []
         found = []
         for line in chunk[: chunk.rfind(b"\n") + 1].splitlines(keepends=True):
-            found.append((self.offset, json.loads(line)))
+            if (data := _parsed(line)) is not None:
+                found.append((self.offset, data))
             self.offset += len(line)
         return found
 
 
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """None for what is no line of ours: a full disk or a power cut tore it. What it said is in the ledger, and a reader
+    that failed at it would fail for ever, and with it the watch over all other attempts."""
+    try:
+        data = json.loads(line)
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) and isinstance(data.get("event"), str) else None
+
+
 def event_of(line: dict[str, Any]) -> Event | None:
-    """The engine's event of a line; None for lines that are none, or of an event that this version does not know."""
+    """The engine's event of a line; None for lines that are none, or of an event that this version does not know. An
+    attempt may be of another version than its server, which was replaced while it ran."""
     kind = getattr(events, line["event"], None)
     if not (isinstance(kind, type) and issubclass(kind, Event)):
         return None
-    return kind(**{k: v for k, v in line.items() if k != "event"})
+    known = {each.name for each in fields(kind)}
+    try:
+        return kind(**{name: value for name, value in line.items() if name in known})
+    except TypeError:
+        return None
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
     """The complete lines of a journal; a torn last line (the process was killed while writing) is left out."""
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+            if line.endswith(b"\n") and (data := _parsed(line)) is not None:
+                yield data

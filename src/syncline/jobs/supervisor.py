@@ -420,6 +420,11 @@ class Supervisor:
                     hint="look at memory, disk and the limit of processes on this machine",
                 )
                 self._settle_unlaunched(watch, failure)
+            except Exception as error:  # noqa: BLE001 - what one connection raises must not hold all others
+                _log.exception("job %d: its attempt could not be made ready", watch.job.id)
+                message = f"the attempt could not be made ready: {type(error).__name__}"
+                hint = "see the server's log, and please report this"
+                self._settle_unlaunched(watch, SynclineError(ErrorKind.INTERNAL, message, hint=hint))
 
     def _settle_unlaunched(self, watch: Watch, error: SynclineError) -> None:
         if watch.folder.revoke():

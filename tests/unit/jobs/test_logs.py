@@ -8,7 +8,7 @@ from pathlib import Path
 
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.engine.events import Event, Log, PartitionCommitted, Progress, StreamFinished, StreamPlanned
-from syncline.jobs.journal import Journal, JournalTail, event_of
+from syncline.jobs.journal import Journal, JournalTail, event_of, read_journal
 from syncline.jobs.log_lines import AttemptLog, LogLine, line_of
 from syncline.jobs.retention import Retention
 
@@ -63,6 +63,17 @@ def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
     assert [line for _, line in tail.read()] == [{"event": "B"}]
 
 
+def test_a_torn_line_costs_itself_and_nothing_behind_it(tmp_path: Path) -> None:
+    """A full disk took half of a line; the journal went on when there was room again. The watch over all attempts
+    reads here."""
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"event":"A"}\n{"event":"Stre\n[1]\n{"event":5}\n\xff\xfe\n{"event":"B"}\n')
+    tail = JournalTail(path)
+    assert [line for _, line in tail.read()] == [{"event": "A"}, {"event": "B"}]
+    assert tail.offset == path.stat().st_size
+    assert [line["event"] for line in read_journal(path)] == ["A", "B"]
+
+
 def test_a_long_journal_is_read_in_chunks(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     lines = [json.dumps({"event": "X", "n": n, "pad": "x" * (3_000_000 if n == 5 else 100)}) for n in range(20_000)]
@@ -82,6 +93,10 @@ def test_events_of_another_version_and_other_names_are_left_out() -> None:
     assert event_of({"event": "Result", "result": {}}) is None
     assert event_of({"event": "SomethingNew", "at": "2026"}) is None
     assert event_of({"event": "dataclass"}) is None
+    # A field more than we know, and one less than we need.
+    event = planned("a")
+    assert event_of({**event.to_json(), "added_later": 1}) == event
+    assert event_of({"event": "StreamPlanned", "at": "2026"}) is None
 
 
 def write(tmp_path: Path, *events: Event, max_bytes: int = 1 << 20) -> Path:
