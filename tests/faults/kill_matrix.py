@@ -14,11 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import duckdb
 import psycopg
 import yaml
 
+from syncline.testing.postgres_server import PostgresServer
 from syncline.testing.zygote import Zygote
 
 Row = tuple[Any, ...]
@@ -28,6 +30,7 @@ PRELOAD = (
     "syncline.service.sync",
     "syncline.jobs.launcher",
     "syncline.connectors.postgres.reading.source",
+    "syncline.connectors.mysql.source",
     "syncline.connectors.postgres.writing.destination",
     "syncline.connectors.files.destination",
     "syncline.connectors.delta.destination",
@@ -50,6 +53,16 @@ FROM generate_series(%s::bigint, %s::bigint) g
 """
 
 
+class Changing(Protocol):
+    """A source under change. ``versions`` are of all rows that its tables ever had when a change was done."""
+
+    @property
+    def versions(self) -> dict[str, Counter[Row]]: ...
+    def connector(self) -> dict[str, Any]: ...
+    def change(self) -> None: ...
+    def content(self, table: str) -> Counter[Row]: ...
+
+
 @dataclass
 class Source:
     """The database under change. ``clock`` makes every change later than the ones before it."""
@@ -69,6 +82,18 @@ class Source:
             connection.execute("ANALYZE")
         self.next_id = self.clock = self.rows + 1
         self._remember()
+
+    def connector(self) -> dict[str, Any]:
+        params = psycopg.conninfo.conninfo_to_dict(self.dsn)
+        config = {
+            "host": params["host"],
+            "port": int(str(params["port"])),
+            "database": params["dbname"],
+            "username": params["user"],
+            "password": params["password"],
+            "partition_bytes": 65536,
+        }
+        return {"type": "postgres", "config": config}
 
     def change(self) -> None:
         """Update some rows and insert some, in both tables; every version is remembered for the append modes."""
@@ -107,6 +132,42 @@ class Target:
     read: Callable[[str], Iterable[tuple[Row, int]]]
 
 
+def postgres_target(server: PostgresServer) -> Target:
+    database = server.create_database()
+    dsn = server.dsn(database)
+    params: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(dsn)
+
+    def read(table: str) -> Iterable[tuple[Row, int]]:
+        with psycopg.connect(dsn) as connection:
+            if connection.execute("SELECT to_regclass(%s)", (f"public.{table}",)).fetchone() == (None,):
+                return []
+            rows = connection.execute(f"SELECT {', '.join(COLUMNS)}, _syncline_generation FROM {table}").fetchall()
+        return [(row[:-1], row[-1]) for row in rows]
+
+    config = {
+        "host": params["host"],
+        "port": int(params["port"]),
+        "database": database,
+        "username": params["user"],
+        "password": params["password"],
+    }
+    return Target(name="postgres", type="postgres", config=config, read=read)
+
+
+def duckdb_target(path: Path) -> Target:
+    def read(table: str) -> Iterable[tuple[Row, int]]:
+        if not path.exists():
+            return []
+        with duckdb.connect(str(path), read_only=True) as connection:
+            known = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchone()
+            if known is None:
+                return []
+            query = f"SELECT {', '.join(COLUMNS)}, _syncline_generation FROM {table}"
+            return [(row[:-1], row[-1]) for row in connection.execute(query).fetchall()]
+
+    return Target(name="duckdb", type="duckdb", config={"path": str(path)}, read=read)
+
+
 @dataclass
 class Tally:
     """What a matrix run came to."""
@@ -123,30 +184,19 @@ class Tally:
 class Scenario:
     """One destination and mode over one changing source."""
 
-    def __init__(self, zygote: Zygote, source: Source, target: Target, mode: str, table: str, folder: Path) -> None:
+    def __init__(self, zygote: Zygote, source: Changing, target: Target, mode: str, table: str, folder: Path) -> None:
         self._zygote, self._source, self._target, self._mode, self._table = zygote, source, target, mode, table
         self._folder = folder
         self._numbers = itertools.count()
         self._generations: set[int] = set()
         self._synced = False  # versions that were gone before the first sync are nobody's to deliver
         self._project = folder / f"{target.name}-{mode}-{table}.yaml"
-        params = psycopg.conninfo.conninfo_to_dict(source.dsn)
         stream: dict[str, Any] = {"name": table, "mode": mode}
         if mode.startswith("incremental"):
             stream["cursor_field"] = "updated_at"
         project = {
             "name": f"{target.name}-{mode}-{table}",
-            "source": {
-                "type": "postgres",
-                "config": {
-                    "host": params["host"],
-                    "port": int(str(params["port"])),
-                    "database": params["dbname"],
-                    "username": params["user"],
-                    "password": params["password"],
-                    "partition_bytes": 65536,
-                },
-            },
+            "source": source.connector(),
             "destination": {"type": target.type, "config": target.config},
             "sync": {"streams": [stream], "concurrency": 2},
         }

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import psycopg
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
@@ -21,7 +19,17 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import NoSuchTableError
-from tests.faults.kill_matrix import COLUMNS, PRELOAD, Row, Scenario, Source, Tally, Target
+from tests.faults.kill_matrix import (
+    COLUMNS,
+    PRELOAD,
+    Row,
+    Scenario,
+    Source,
+    Tally,
+    Target,
+    duckdb_target,
+    postgres_target,
+)
 
 from syncline.core.failpoints import PLAN_STEPS
 from syncline.testing.postgres_server import PostgresServer
@@ -117,9 +125,9 @@ def _target(
     destination: str, tmp_path: Path, postgres_server: PostgresServer, request: pytest.FixtureRequest
 ) -> Target:
     if destination == "postgres":
-        return _postgres(postgres_server)
+        return postgres_target(postgres_server)
     if destination == "duckdb":
-        return _duckdb(tmp_path / "warehouse.duckdb")
+        return duckdb_target(tmp_path / "warehouse.duckdb")
     if destination == "delta":
         return _delta({"path": str(tmp_path / "lake")}, str(tmp_path / "lake"), None)
     if destination == "iceberg":
@@ -153,42 +161,6 @@ def _target(
         scheme="http",
     )
     return _files("s3", config, files, f"{bucket}/lake")
-
-
-def _postgres(server: PostgresServer) -> Target:
-    database = server.create_database()
-    dsn = server.dsn(database)
-    params: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(dsn)
-
-    def read(table: str) -> Iterable[tuple[Row, int]]:
-        with psycopg.connect(dsn) as connection:
-            if connection.execute("SELECT to_regclass(%s)", (f"public.{table}",)).fetchone() == (None,):
-                return []
-            rows = connection.execute(f"SELECT {', '.join(COLUMNS)}, _syncline_generation FROM {table}").fetchall()
-        return [(row[:-1], row[-1]) for row in rows]
-
-    config = {
-        "host": params["host"],
-        "port": int(params["port"]),
-        "database": database,
-        "username": params["user"],
-        "password": params["password"],
-    }
-    return Target(name="postgres", type="postgres", config=config, read=read)
-
-
-def _duckdb(path: Path) -> Target:
-    def read(table: str) -> Iterable[tuple[Row, int]]:
-        if not path.exists():
-            return []
-        with duckdb.connect(str(path), read_only=True) as connection:
-            known = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchone()
-            if known is None:
-                return []
-            query = f"SELECT {', '.join(COLUMNS)}, _syncline_generation FROM {table}"
-            return [(row[:-1], row[-1]) for row in connection.execute(query).fetchall()]
-
-    return Target(name="duckdb", type="duckdb", config={"path": str(path)}, read=read)
 
 
 def _delta(config: dict[str, Any], root: str, options: dict[str, str] | None) -> Target:
