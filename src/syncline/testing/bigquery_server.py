@@ -43,7 +43,9 @@ _STOP_SECONDS = 10.0
 
 # Run in its own environment. DuckDB refuses a time zone in connect() unless it may download what is built into it. A
 # MERGE tries to begin a transaction and goes on in the open one when that fails, which in this version of DuckDB ends
-# that one: it is told without asking DuckDB. And the server ends when nobody holds the other end of its standard input.
+# that one: it is told without asking DuckDB. It knows nothing of change data capture: rows with _CHANGE_TYPE are
+# applied as Google's documentation says, of a key the one with the highest sequence number stays. And the server ends
+# when nobody holds the other end of its standard input.
 _SERVE = """
 import os, sys, threading
 import duckdb
@@ -72,6 +74,31 @@ class Cursor:
 from local_bigquery.jobs import query
 execute = query.execute
 query.execute = lambda cursor, *args, **more: execute(Cursor(cursor), *args, **more)
+from local_bigquery.catalog import tables
+from local_bigquery.engine import database
+from local_bigquery.grpc import write
+insert, newest, changing = write._insert, {}, threading.Lock()
+def changed(stream, rows):
+    if not any("_CHANGE_TYPE" in row for row in rows):
+        return insert(stream, rows)
+    declared = tables.load(*stream.table).tableConstraints
+    if not (declared and declared.primaryKey):
+        raise write.StorageError(write.grpc.StatusCode.INVALID_ARGUMENT, "the table has no primary key")
+    key, wanted = declared.primaryKey.columns, {}
+    with changing:
+        for row in rows:
+            kind, place = row.pop("_CHANGE_TYPE"), row.pop("_CHANGE_SEQUENCE_NUMBER")
+            mine = (stream.table, tuple(str(row[name]) for name in key))
+            at = tuple(int(part, 16) for part in place.split("/"))
+            if newest.get(mine, ()) <= at:
+                newest[mine] = at
+                wanted[mine[1]] = row if kind == "UPSERT" else None
+        same = " AND ".join(f"CAST({database.quote(name)} AS VARCHAR) = ?" for name in key)
+        with database.cursor() as cursor:
+            for values in wanted:
+                cursor.execute(f"DELETE FROM {tables.name(*stream.table)} WHERE {same}", list(values))
+        return insert(stream, [row for row in wanted.values() if row is not None])
+write._insert = changed
 def watch():
     sys.stdin.buffer.read()
     os._exit(0)
@@ -241,6 +268,7 @@ class BigQueryServer:
             "dataset_id": dataset,
             "dataset_location": "US",
             "endpoint": self.endpoint,
+            "storage_endpoint": self.grpc_endpoint,
             **more,
         }
 

@@ -22,6 +22,7 @@ from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.findings import Severity
 from syncline.sdk.reference import ConnectorReference, open_destination
 from syncline.testing.bigquery_server import BigQueryServer, prepare_bigquery, start_bigquery
+from syncline.testing.bucket_server import BucketServer
 from syncline.testing.conformance.destination import Flow, made_rows
 from syncline.testing.postgres_server import PostgresServer
 
@@ -84,7 +85,6 @@ def syncline(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
 
 
-@pytest.mark.unsettled
 def test_types_and_a_log(postgres_server: PostgresServer, server: BigQueryServer, tmp_path: Path) -> None:
     database, dataset = postgres_server.create_database(), server.create_dataset()
     columns = ", ".join(f'"{name}" {kind}' for name, (kind, _, _) in TYPES.items())
@@ -163,6 +163,50 @@ def test_what_is_wrong_is_said_before_data_is_touched(server: BigQueryServer, tm
     assert "is in US, dataset_location says EU" in elsewhere.message
     [nobody] = opened({**server.config(dataset), "endpoint": "http://127.0.0.1:9"}, tmp_path).check()
     assert nobody.kind is ErrorKind.UNREACHABLE
+
+
+def test_through_a_bucket(server: BigQueryServer, tmp_path: Path) -> None:
+    """The counterpart finds ``gs://`` below its own folder; what speaks Cloud Storage's API puts objects there."""
+    dataset = server.create_dataset()
+    with BucketServer(server.folder / "data" / "gcs") as storage:
+        name = f"b{dataset.replace('_', '-')}"
+        method = {
+            "method": "GCS Staging",
+            "gcs_bucket_name": name,
+            "gcs_bucket_path": "in",
+            "endpoint": storage.endpoint,
+        }
+        config = {**server.config(dataset), "loading_method": method}
+        [*_, said] = opened(config, tmp_path).check()
+        assert (said.severity, said.message) == (Severity.ERROR, f"there is no bucket {name}")
+        storage.create_bucket(name)
+        assert {f.severity for f in opened(config, tmp_path).check()} == {Severity.OK}
+
+        class Driver:
+            gaps: dict[str, str] = {}
+
+            def reference(self) -> ConnectorReference:
+                return ConnectorReference(type="bigquery", config=config)
+
+            def rows(self, columns: Any) -> None:
+                return None
+
+            def quarantined(self) -> int:
+                return 0
+
+        flow = Flow(Driver(), tmp_path / "work")
+        flow.load(WriteMode.REPLACE, made_rows(range(5)))
+        flow.load(WriteMode.APPEND, made_rows(range(5, 8)))
+        assert server.rows(f"SELECT COUNT(*) FROM `{server.project}.{dataset}.items`") == [(8,)]
+        assert any(written.startswith("in/_syncline_s_") for written in storage.written)
+        # What a dead attempt left goes when the next begins.
+        start = next(w for w in storage.written if w.startswith("in/_syncline_s_")).split("_")[:4]
+        left = storage.root / name / ("_".join(start) + "_0_dead")
+        left.parent.mkdir(exist_ok=True)
+        left.touch()
+        flow.load(WriteMode.APPEND, made_rows(range(8, 9)))
+        flow.close()
+        assert storage.objects(name) == []
 
 
 def test_somebody_else_finishes_a_publication(

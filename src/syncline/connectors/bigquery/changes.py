@@ -4,6 +4,10 @@ What comes is kept in memory, 64 MB for each stream, reduced to one row per key,
 (or when more comes, or when an update left values out and the table must be asked whether it has them). So a flush is
 one load and one MERGE for each table, which reads what lies between the keys that changed.
 
+With ``changes: stream`` rows that replace others are no part of that: they are sent to the tables' default streams when
+the flush is committed, before the ledger moves, and BigQuery orders them by their place in the log. What is sent twice,
+or by an attempt that was overtaken, changes nothing.
+
 DDL is not within the transaction: columns are added, widened and renamed just before it. A flush that fails after that
 leaves columns, no values; the next finds them.
 """
@@ -20,13 +24,16 @@ from google.cloud import bigquery as bq
 
 from syncline.connectors.bigquery.changes_merge import Append, Clear, Fill, Merge, Step, without_base
 from syncline.connectors.bigquery.changes_rows import Frame, appended, frame_fields, joined, judged, reduced
+from syncline.connectors.bigquery.changes_streamed import LARGEST_STREAMED_ROW, Streamed, cannot_be_streamed, streamed
 from syncline.connectors.bigquery.config import BigqueryDestinationConfig
 from syncline.connectors.bigquery.costs import Costs
+from syncline.connectors.bigquery.default_stream import DefaultStreams
 from syncline.connectors.bigquery.ledger import Ledger
 from syncline.connectors.bigquery.names import TableName, column_names, normal, quote
 from syncline.connectors.bigquery.ranges import KeyRanges
 from syncline.connectors.bigquery.stage import ASIDE, StageTable, aside_rows, stage_start
 from syncline.connectors.bigquery.tables import Tables, column_types, place_of
+from syncline.connectors.bigquery.values import LARGEST_ROW
 from syncline.connectors.bigquery.warehouse import Script, Warehouse
 from syncline.core.batch import QuarantinedRow
 from syncline.core.change import ChangeBatch, Evolution, Op
@@ -70,10 +77,16 @@ class BigqueryChangeSession:
     """A :class:`~syncline.sdk.change_log.ChangeSession` on one dataset."""
 
     def __init__(
-        self, config: BigqueryDestinationConfig, warehouse: Warehouse, connection: str, folder: Path, costs: Costs
+        self,
+        config: BigqueryDestinationConfig,
+        warehouse: Warehouse,
+        connection: str,
+        folder: Path,
+        costs: Costs,
+        streams: DefaultStreams | None = None,
     ) -> None:
         self._config, self._warehouse, self._connection, self._folder = config, warehouse, connection, folder
-        self._costs = costs
+        self._costs, self._streams = costs, streams
         self._known: dict[StreamName, tuple[StreamTarget, dict[str, str]]] = {}
         self._tokens: dict[StreamName, int] = {}
         self._forget()
@@ -92,7 +105,8 @@ class BigqueryChangeSession:
         stream.changed = True
         if target.write is WriteMode.APPEND:
             return self._append(stream, batch)
-        good, aside = judged(batch, target.primary_key)
+        largest = LARGEST_ROW if self._streams is None else LARGEST_STREAMED_ROW
+        good, aside = judged(batch, target.primary_key, largest=largest)
         self._put_aside(stream, aside)
         if stream.batches and (stream.bytes + good.bytes > _KEPT_BYTES or stream.batches[0].schema != good.schema):
             self._close(stream)
@@ -126,6 +140,11 @@ class BigqueryChangeSession:
         # First, so that a stale attempt fails here.
         for each in commits:
             self._ledger(each.target.stream).advance(script, each.checkpoint, each.token)
+        if self._streams is not None:
+            # What is sent cannot be taken back: an attempt that was overtaken sends nothing.
+            for each in commits:
+                if each.target.stream in self._open:
+                    self._ledger(each.target.stream).hold(each.token)
         for stream in changed:
             self._finish(stream, script)
         if changed:
@@ -148,6 +167,8 @@ class BigqueryChangeSession:
 
     def close(self) -> None:
         self.rollback()
+        if self._streams is not None:
+            self._streams.close()
 
     # -- a stream's part ---------------------------------------------------------------------------------------------
 
@@ -182,6 +203,10 @@ class BigqueryChangeSession:
             stream.altered = True
         stream.target = target
         if evolution is not None:
+            filled = next((n for n, v in evolution.backfill.items() if v.is_valid and n in target.schema.names), None)
+            if filled is not None and self._is_sent(target):
+                why = "BigQuery changes no rows by DML in a table that takes streamed changes"
+                raise cannot_be_streamed(target, f"the value that the new column {filled!r} gives to old rows", why)
             for new, old in evolution.renamed.items():
                 stream.renamed.append((old, new))
                 for step in stream.steps:
@@ -243,7 +268,9 @@ class BigqueryChangeSession:
                 names = self._names(stream.target)
                 stream.steps.append(Append(target=stream.target, names=names, stage=stream.rows.name))
             stream.rows = None
-        if stream.batches and stream.stale:
+        if stream.batches and self._is_sent(stream.target):
+            stream.steps.append(self._streamed(stream)[0])
+        elif stream.batches and stream.stale:
             self._stage_batches(stream)
         stream.batches, stream.bytes, stream.staged = [], 0, 0
 
@@ -290,8 +317,20 @@ class BigqueryChangeSession:
         marks = {n: row.column(i)[0] for i, n in enumerate(row.schema.names) if n in MARKS}
         return Clear(target=target, names=self._names(target), marks=marks)
 
+    def _is_sent(self, target: StreamTarget) -> bool:
+        """Whether the stream's rows go to its table's default stream."""
+        return self._streams is not None and target.write is WriteMode.MERGE
+
+    def _streamed(self, stream: _Open) -> tuple[Streamed, pa.RecordBatch | None]:
+        """The batches as rows to be sent, and the keys of those that nobody here knows whole."""
+        assert self._streams is not None
+        names = self._names(stream.target)
+        return streamed(self._streams, stream.target, names, joined(stream.batches), self._at)
+
     def _without_base(self, stream: _Open) -> pa.RecordBatch | None:
         """Keys of updates that left values out for rows which nobody has."""
+        if self._is_sent(stream.target):
+            return self._streamed(stream)[1]
         missing = self._stage_batches(stream)
         table, types = self._as_renamed(stream)
         for place in range(len(stream.steps) - stream.staged, len(stream.steps)):
@@ -345,6 +384,9 @@ class BigqueryChangeSession:
             tables.refuse_unfit(plan)
             tables.evolve(plan, made=made)
         tables.refuse_unfit(plan)
+        if self._is_sent(stream.target):
+            made = tables.made(existing, self._ledger(stream.target.stream).row())
+            tables.declare_key(existing, made=made)
         added = {plan.names[n].lower(): plan.types[n] for n in (*plan.add, *plan.widen)}
         stream.types = {**column_types(existing), **added}
 

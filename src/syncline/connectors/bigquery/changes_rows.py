@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from syncline.connectors.bigquery.values import fitted
+from syncline.connectors.bigquery.values import LARGEST_ROW, fitted
 from syncline.core.batch import Batch, QuarantinedRow
 from syncline.core.change import ChangeBatch, Op, concat_changes
 from syncline.core.checkpoint import StreamTarget
@@ -22,7 +22,19 @@ from syncline.core.schema import Field
 from syncline.sdk.collapse import FinalRows, collapse, stretches
 from syncline.sdk.metadata import change_rows
 
-__all__ = ["DELETE", "MARK", "UPSERT", "Frame", "Reduced", "appended", "frame_fields", "joined", "judged", "reduced"]
+__all__ = [
+    "DELETE",
+    "MARK",
+    "UPSERT",
+    "Frame",
+    "Reduced",
+    "appended",
+    "frame_fields",
+    "joined",
+    "judged",
+    "reduced",
+    "taken",
+]
 
 #: What a staged row does to the table.
 UPSERT, DELETE, MARK = 0, 1, 2
@@ -58,18 +70,21 @@ class Reduced:
     lost: pa.RecordBatch | None
 
 
-def judged(batch: ChangeBatch, key: Sequence[str]) -> tuple[ChangeBatch, list[QuarantinedRow]]:
-    """The changes that can be held, and the others. Of a row that moved and cannot be held, its departure stays."""
-    kept, aside = fitted(Batch(data=batch.data, misfits=batch.misfits), batch.schema, ())
+def judged(
+    batch: ChangeBatch, key: Sequence[str], *, largest: int = LARGEST_ROW
+) -> tuple[ChangeBatch, list[QuarantinedRow]]:
+    """The changes that can be held, and the others. Of a row that moved and cannot be held, its departure stays.
+    ``largest``: bytes of a row."""
+    kept, aside = fitted(Batch(data=batch.data, misfits=batch.misfits), batch.schema, (), largest=largest)
     if not aside:
         return replace(batch, misfits=()), []
     good = np.ones(batch.rows, np.bool_)
     good[[m.row for m in batch.misfits]] = False
     if int(good.sum()) != kept.num_rows:
-        good = _held(batch)
+        good = _held(batch, largest)
     gone = np.zeros(batch.rows, np.bool_) if batch.moved is None else _bools(batch.moved) & ~good
     if not gone.any():
-        return _taken(batch, good), aside
+        return taken(batch, good), aside
     assert batch.old_key is not None
     mask = pa.array(gone)
     columns = list(batch.data.columns)
@@ -83,20 +98,21 @@ def judged(batch: ChangeBatch, key: Sequence[str]) -> tuple[ChangeBatch, list[Qu
         op=pc.if_else(mask, pa.scalar(int(Op.DELETE), pa.uint8()), batch.op),
         moved=pc.and_not(batch.moved, mask),
     )
-    return _taken(departed, good | gone), aside
+    return taken(departed, good | gone), aside
 
 
-def _held(batch: ChangeBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _held(batch: ChangeBatch, largest: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Row by row, where more than the source's own misfits cannot be held; rare."""
     out = np.ones(batch.rows, np.bool_)
     misfits = {m.row for m in batch.misfits}
     for row in range(batch.rows):
         one = Batch(data=batch.data.slice(row, 1))
-        out[row] = row not in misfits and not fitted(one, batch.schema, ())[1]
+        out[row] = row not in misfits and not fitted(one, batch.schema, (), largest=largest)[1]
     return out
 
 
-def _taken(batch: ChangeBatch, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> ChangeBatch:
+def taken(batch: ChangeBatch, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> ChangeBatch:
+    """The changes in these rows."""
     mask = pa.array(rows)
     return replace(
         batch,

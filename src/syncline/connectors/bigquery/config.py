@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from syncline.sdk.config import ConnectorConfig
 
-__all__ = ["BigqueryDestinationConfig", "StandardLoading"]
+__all__ = ["BigqueryDestinationConfig", "BucketLoading", "StandardLoading"]
 
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z0-9][a-z0-9-]*")
@@ -25,6 +25,50 @@ class StandardLoading(BaseModel):
         default="Standard",
         description="Standard: Parquet files are uploaded with the load job itself, no bucket is needed.",
     )
+
+
+class BucketLoading(BaseModel):
+    """Airbyte's form of loading through a bucket."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    method: Literal["GCS Staging"] = Field(
+        description="GCS Staging: files are written to a bucket of Cloud Storage and loaded from there.",
+    )
+    bucket: str = Field(
+        validation_alias=AliasChoices("gcs_bucket_name", "bucket"),
+        serialization_alias="gcs_bucket_name",
+        pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$",
+        description="Name of the bucket, which must be where the dataset is.",
+    )
+    path: str = Field(
+        default="",
+        validation_alias=AliasChoices("gcs_bucket_path", "path"),
+        serialization_alias="gcs_bucket_path",
+        description="Folder in the bucket.",
+    )
+    keep: Literal["Delete all tmp files from GCS"] = Field(
+        default="Delete all tmp files from GCS",
+        validation_alias=AliasChoices("keep_files_in_gcs-bucket", "keep_files_in_gcs_bucket"),
+        serialization_alias="keep_files_in_gcs-bucket",
+        description="Files are removed once they are loaded; nothing else is supported.",
+    )
+    credential: dict[str, Any] | None = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="Airbyte's HMAC key. Taken so that its configurations load, and not used: the account of "
+        "credentials_json writes to the bucket.",
+    )
+    endpoint: str | None = Field(
+        default=None, description="Address of Cloud Storage, when it is not Google's: an emulator."
+    )
+
+    @property
+    def folder(self) -> str:
+        """What our objects' names begin with."""
+        path = self.path.strip("/")
+        return f"{path}/" if path else ""
 
 
 class BigqueryDestinationConfig(ConnectorConfig):
@@ -49,9 +93,10 @@ class BigqueryDestinationConfig(ConnectorConfig):
         description="Key of a service account, the JSON text. Left out, the machine's own credentials are used "
         "(GOOGLE_APPLICATION_CREDENTIALS, a metadata server).",
     )
-    loading_method: StandardLoading = Field(
+    loading_method: Annotated[StandardLoading | BucketLoading, Field(discriminator="method")] = Field(
         default=StandardLoading(),
-        description="How files reach BigQuery: uploaded with the load job itself.",
+        description="How files reach BigQuery: uploaded with the load job itself (Standard), or through a bucket "
+        "(GCS Staging).",
     )
     transformation_priority: Literal["interactive", "batch"] = Field(
         default="interactive",
@@ -83,6 +128,17 @@ class BigqueryDestinationConfig(ConnectorConfig):
         description="Seconds between two flushes of changes of a log at least. Each MERGE reads what it may change: "
         "longer is cheaper, shorter is fresher.",
     )
+    changes: Literal["merge", "stream"] = Field(
+        default="merge",
+        description="How changes of a log are applied. merge: staged and merged, all tables of a flush in one "
+        "transaction. stream: BigQuery's own change data capture, rows go to the default stream of tables with a "
+        "declared key and each is seen when BigQuery has applied it; deletions are always hard.",
+    )
+    storage_endpoint: str | None = Field(
+        default=None,
+        description="Host and port of the Storage Write API, when it is not Google's. Used with changes: stream; "
+        "spoken to in plain text when endpoint is http://.",
+    )
     endpoint: str | None = Field(
         default=None,
         description="Address of the REST API, when it is not Google's: a private endpoint, or an emulator "
@@ -93,14 +149,8 @@ class BigqueryDestinationConfig(ConnectorConfig):
     @classmethod
     def _method(cls, value: Any) -> Any:
         if isinstance(value, str):
-            value = {"method": value}
-        method = value.get("method") if isinstance(value, dict) else None
-        if method == "GCS Staging":
-            raise ValueError(
-                "GCS Staging is not supported: files are uploaded with the load job, so that no bucket and no HMAC key "
-                "are needed; write method: Standard"
-            )
-        return value
+            return {"method": value}
+        return {"method": "Standard", **value} if isinstance(value, dict) else value
 
     @field_validator("credentials_json", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from google.cloud import bigquery as bq
 from syncline.connectors.bigquery.changes import BigqueryChangeSession
 from syncline.connectors.bigquery.config import BigqueryDestinationConfig
 from syncline.connectors.bigquery.costs import Costs
+from syncline.connectors.bigquery.default_stream import DefaultStreams
 from syncline.connectors.bigquery.destination_check import check
 from syncline.connectors.bigquery.layout import layout_from
 from syncline.connectors.bigquery.ledger import Ledger, ledger_tables_are_there, make_ledger_tables
@@ -31,6 +32,9 @@ from syncline.sdk.quarantine import QuarantineEntry
 
 __all__ = ["BigqueryDestination"]
 
+#: Rows that are streamed cost nothing by the flush, but the ledger's statement is billed for its least 10 MB.
+_STREAMED_SECONDS = 10.0
+
 
 class BigqueryDestination:
     """Tables of one dataset. Making one asks nothing of BigQuery."""
@@ -42,12 +46,16 @@ class BigqueryDestination:
         self._warehouse = Warehouse(config, context.connection)
         self._costs = Costs(self._warehouse, context.connection, self._folder)
         self._ledger_is_there = self._written = False
+        merged = config.changes == "merge"
         self.traits = DestinationTraits(
-            modes=frozenset(SyncMode), refusals={}, atomic_scope="connection", linger_seconds=config.merge_interval
+            modes=frozenset(SyncMode),
+            refusals={},
+            atomic_scope="connection" if merged else "stream",
+            linger_seconds=config.merge_interval if merged else min(config.merge_interval, _STREAMED_SECONDS),
         )
 
     def check(self, targets: Sequence[StreamTarget] = ()) -> list[Finding]:
-        return check(self._config, self._warehouse, targets)
+        return check(self._config, self._warehouse, targets, self._folder)
 
     def committed(self, connection: str, stream: StreamName) -> LedgerEntry | None:
         if not self._has_ledger():
@@ -200,7 +208,8 @@ class BigqueryDestination:
     def change_session(self, connection: str) -> BigqueryChangeSession:
         """A session that applies changes of a log."""
         self._written = True
-        return BigqueryChangeSession(self._config, self._warehouse, connection, self._folder, self._costs)
+        streams = None if self._config.changes == "merge" else DefaultStreams(self._config)
+        return BigqueryChangeSession(self._config, self._warehouse, connection, self._folder, self._costs, streams)
 
     def close(self) -> None:
         if self._written:

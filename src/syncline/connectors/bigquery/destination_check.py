@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 from google.cloud import bigquery as bq
 
+from syncline.connectors.bigquery.bucket import Bucket
 from syncline.connectors.bigquery.config import BigqueryDestinationConfig
+from syncline.connectors.bigquery.default_stream import DefaultStreams
 from syncline.connectors.bigquery.ledger import Ledger, ledger_tables_are_there
 from syncline.connectors.bigquery.names import OURS
 from syncline.connectors.bigquery.tables import Tables, place_of
@@ -20,10 +25,15 @@ from syncline.sdk.findings import Finding, Severity
 __all__ = ["check"]
 
 
-def check(config: BigqueryDestinationConfig, warehouse: Warehouse, targets: Sequence[StreamTarget]) -> list[Finding]:
-    """Look at dataset, location, rights (by trying), and the tables in the way. Leaves nothing behind."""
+def check(
+    config: BigqueryDestinationConfig, warehouse: Warehouse, targets: Sequence[StreamTarget], folder: Path
+) -> list[Finding]:
+    """Look at dataset, location, rights (by trying), and the tables in the way. Leaves nothing behind. ``folder``: a
+    local one for what is written to a bucket."""
     try:
-        findings = [_dataset(config, warehouse), _rights(warehouse)]
+        findings = [_dataset(config, warehouse), _rights(config, warehouse)]
+        if (bucket := warehouse.bucket()) is not None:
+            findings.append(_bucket(bucket, folder))
         known = ledger_tables_are_there(warehouse)
     except SynclineError as error:
         return [_of(error)]
@@ -65,17 +75,34 @@ def _dataset(config: BigqueryDestinationConfig, warehouse: Warehouse) -> Finding
     return Finding(severity=Severity.OK, message=f"dataset {warehouse.where} in {here or wanted}")
 
 
-def _rights(warehouse: Warehouse) -> Finding:
-    """Everything that a sync does, on a table of its own: make, change within a transaction, drop."""
+def _rights(config: BigqueryDestinationConfig, warehouse: Warehouse) -> Finding:
+    """Everything that a sync does, on a table of its own: make, change within a transaction, open its stream where
+    changes are streamed, drop."""
     name = warehouse.table_name(f"{OURS}check_{uuid.uuid4().hex[:12]}")
     warehouse.create(bq.Table(name.path, [bq.SchemaField("a", "INT64")]))
     try:
         script = Script()
         script.add(f"INSERT INTO {name} (a) VALUES ({script.value(1)})")
         warehouse.commit(script, what="check")
+        if config.changes == "stream":
+            with closing(DefaultStreams(config)) as streams:
+                streams.reach(name)
     finally:
         warehouse.drop(name)
     return Finding(severity=Severity.OK, message="tables can be made, changed in a transaction and dropped")
+
+
+def _bucket(bucket: Bucket, folder: Path) -> Finding:
+    """An object written, found and removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{OURS}check_{uuid.uuid4().hex[:12]}"
+    with closing(bucket), tempfile.NamedTemporaryFile(dir=folder) as file:
+        address = bucket.put(Path(file.name), name)
+        try:
+            list(bucket.names(name))
+        finally:
+            bucket.delete(name)
+    return Finding(severity=Severity.OK, message=f"{address.removesuffix(name)} can be written, listed and cleared")
 
 
 def _table(config: BigqueryDestinationConfig, warehouse: Warehouse, target: StreamTarget, *, known: bool) -> Finding:

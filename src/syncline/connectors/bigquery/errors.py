@@ -70,6 +70,8 @@ def _kind(error: Exception) -> tuple[ErrorKind, str]:
         return ErrorKind.PERMISSION, _ROLES
     if isinstance(error, api.NotFound):
         return ErrorKind.CONFIG, "is it there, in that project and location?"
+    if isinstance(error, api.Aborted):
+        return ErrorKind.TRANSIENT, "the service gave the request up; it is tried again"
     if isinstance(error, api.Conflict):
         return ErrorKind.CONFLICT, "it is there already"
     if any(words in text for words in ABORTED):

@@ -52,11 +52,16 @@ def stage_start(connection: str, stream: StreamName) -> str:
 
 
 def drop_stages(warehouse: Warehouse, connection: str, stream: StreamName, token: int) -> None:
-    """Remove the stages of other attempts than that with this token."""
+    """Remove the stages of other attempts than that with this token, and the files that they left in a bucket."""
     start = stage_start(connection, stream)
     for name in warehouse.table_names(start):
         if not name.startswith(f"{start}{token}_"):
             warehouse.drop(warehouse.table_name(name))
+    if (bucket := warehouse.bucket()) is not None:
+        with contextlib.closing(bucket):
+            for name in bucket.names(start):
+                if not name.startswith(f"{start}{token}_"):
+                    bucket.delete(name)
 
 
 class StageTable:

@@ -14,7 +14,16 @@ from google.cloud import bigquery as bq
 from syncline.connectors.bigquery.config import BigqueryDestinationConfig
 from syncline.connectors.bigquery.layout import Layout, layout_from, layout_of
 from syncline.connectors.bigquery.ledger import Ledger, Row
-from syncline.connectors.bigquery.names import OURS, TableName, column_names, digest, literal, normal, quote
+from syncline.connectors.bigquery.names import (
+    OURS,
+    TableName,
+    column_names,
+    digest,
+    literal,
+    normal,
+    quote,
+    quoted_list,
+)
 from syncline.connectors.bigquery.types import Fit, column_type, fit
 from syncline.connectors.bigquery.warehouse import Warehouse
 from syncline.core.checkpoint import StreamCheckpoint, StreamTarget
@@ -29,6 +38,7 @@ ORDER = OURS + "order"
 
 _LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 _LABEL = "syncline_made_by"
+_MOST_KEYS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +147,7 @@ class Tables:
         plan = self.columns(existing)
         self.refuse_unfit(plan)
         self._refuse_keys(plan)
+        self._refuse_streaming()
         return plan
 
     def made(self, existing: bq.Table | None, row: Row | None) -> bool:
@@ -209,6 +220,17 @@ class Tables:
         self._alter([f"ALTER TABLE {self._place.table} RENAME COLUMN {quote(before)} TO {quote(after)}"], made=made)
         return True
 
+    def declare_key(self, existing: bq.Table, *, made: bool) -> None:
+        """The table's primary key, which BigQuery needs to apply changes by itself, and does not enforce."""
+        names = column_names(self._target.schema.names, self._target.stream)
+        wanted = [names[k] for k in self._target.primary_key]
+        declared = getattr(getattr(existing.table_constraints, "primary_key", None), "columns", None) or []
+        if [c.lower() for c in declared] == [c.lower() for c in wanted]:
+            return
+        statements = [f"ALTER TABLE {self._place.table} DROP PRIMARY KEY"] if declared else []
+        statements.append(f"ALTER TABLE {self._place.table} ADD PRIMARY KEY ({quoted_list(wanted)}) NOT ENFORCED")
+        self._alter(statements, made=made)
+
     def _alter(self, statements: Sequence[str], *, made: bool) -> None:
         if statements and not made:
             raise SynclineError(
@@ -253,6 +275,26 @@ class Tables:
                     hint="choose other columns as primary_key, or turn the column into text by a mapping",
                     where={**self._where, "column": name},
                 )
+
+    def _refuse_streaming(self) -> None:
+        """BigQuery's own change data capture replaces whole rows by a declared key of at most 16 columns."""
+        if self._config.changes != "stream" or not self._target.primary_key:
+            return
+        if self._target.deletes == "soft":
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                "deletes: soft cannot be kept with changes: stream: a deletion tells only the key, and the row that it "
+                "would mark is replaced as a whole",
+                hint="write changes: merge, or deletes: hard",
+                where=self._where,
+            )
+        if len(self._target.primary_key) > _MOST_KEYS:
+            raise SynclineError(
+                ErrorKind.CONFIG,
+                f"a declared key has at most {_MOST_KEYS} columns, this one has {len(self._target.primary_key)}",
+                hint="write changes: merge",
+                where=self._where,
+            )
 
     def in_the_way(self, existing: bq.Table) -> SynclineError:
         kind = str(existing.table_type).lower()

@@ -36,9 +36,11 @@ _FIRST_DAY, _NO_DAY = -719_162, 2_932_897
 _SUSPICIOUS = r"[0-9.]{16,}|[0-9][eE]|\\u[dD][89abABcdefCDEF]|\\u0000"
 
 
-def fitted(batch: Batch, schema: StreamSchema, key: Sequence[str]) -> tuple[pa.RecordBatch, list[QuarantinedRow]]:
+def fitted(
+    batch: Batch, schema: StreamSchema, key: Sequence[str], *, largest: int = LARGEST_ROW
+) -> tuple[pa.RecordBatch, list[QuarantinedRow]]:
     """The rows of a batch that can be held, still in their carriers, and the others. ``key``: columns that must not be
-    NULL. Returns the batch's own data when all rows fit."""
+    NULL. ``largest``: bytes of a row. Returns the batch's own data when all rows fit."""
     columns = list(batch.data.columns)
     bad = list(batch.misfits)
     known = {(m.row, m.column) for m in bad}
@@ -50,7 +52,7 @@ def fitted(batch: Batch, schema: StreamSchema, key: Sequence[str]) -> tuple[pa.R
         bad += found
         if field.name in key:
             bad += [m for m in _nulls(columns[i], field.name) if (m.row, m.column) not in known]
-    bad += _too_large(batch.data)
+    bad += _too_large(batch.data, largest)
     if not bad:
         return batch.data, []
     data = pa.RecordBatch.from_arrays(columns, schema=batch.data.schema)
@@ -74,17 +76,17 @@ def _nulls(array: pa.Array, name: str) -> list[Misfit]:
     return [Misfit(row=row, column=name, text="", reason=_NULL_KEY) for row in rows]
 
 
-def _too_large(data: pa.RecordBatch) -> list[Misfit]:
-    if data.nbytes < LARGEST_ROW:
+def _too_large(data: pa.RecordBatch, largest: int) -> list[Misfit]:
+    if data.nbytes < largest:
         return []
     found = []
     for row in range(data.num_rows):
         one = data.slice(row, 1)
         sizes = [pa.concat_arrays([c]).nbytes for c in one.columns]
-        if sum(sizes) >= LARGEST_ROW:
+        if sum(sizes) >= largest:
             widest = int(np.argmax(sizes))
             name = data.schema.names[widest]
-            reason = f"the row has {sum(sizes)} bytes; BigQuery takes 100 MB"
+            reason = f"the row has {sum(sizes)} bytes; BigQuery takes {'100' if largest == LARGEST_ROW else '10'} MB"
             found.append(Misfit(row=row, column=name, text=f"({sizes[widest]} bytes)", reason=reason))
     return found
 

@@ -25,12 +25,13 @@ from google.cloud import bigquery as bq
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
 
-from syncline.connectors.bigquery.config import BigqueryDestinationConfig
+from syncline.connectors.bigquery.bucket import Bucket
+from syncline.connectors.bigquery.config import BigqueryDestinationConfig, BucketLoading
 from syncline.connectors.bigquery.errors import from_google, our_errors
 from syncline.connectors.bigquery.names import TableName
 from syncline.core.errors import ErrorKind, SynclineError
 
-__all__ = ["Answer", "Script", "Statement", "Warehouse"]
+__all__ = ["Answer", "Script", "Statement", "Warehouse", "credentials_of"]
 
 _RETRY = DEFAULT_RETRY.with_timeout(120.0)
 _TRIES = 8
@@ -223,6 +224,14 @@ class Warehouse:
         )
         # Without it every decimal is taken for NUMERIC.
         config.decimal_target_types = [bq.DecimalTargetType.NUMERIC, bq.DecimalTargetType.BIGNUMERIC]
+        bucket, loading = self.bucket(), f"{table.name}/{base}.parquet"
+        if bucket is not None:
+            with contextlib.closing(bucket):
+                address = bucket.put(path, loading)
+                # It is removed once the job has ended: one that is asked for again under its id needs it no more.
+                self._once(base, lambda name: self._begin_load(address, table, name, config), "load", stream)
+                bucket.delete(loading)
+            return
 
         def begin(name: str) -> Any:
             with path.open("rb") as file:
@@ -231,6 +240,16 @@ class Warehouse:
                 )
 
         self._once(base, begin, "load", stream)
+
+    def _begin_load(self, address: str, table: TableName, name: str, config: bq.LoadJobConfig) -> Any:
+        return self.client.load_table_from_uri(
+            [address], table.path, job_id=name, location=self.location, job_config=config, retry=_RETRY
+        )
+
+    def bucket(self) -> Bucket | None:
+        """The bucket through which files are loaded; the caller closes it. None: they are uploaded with the jobs."""
+        method = self._config.loading_method
+        return Bucket(method, credentials_of(self._config)) if isinstance(method, BucketLoading) else None
 
     def copy_once(self, source: TableName, to: TableName, base: str, stream: str) -> None:
         """Put a table in the place of another in one act, free of charge."""
@@ -308,26 +327,28 @@ class Warehouse:
         self._local = threading.local()
 
 
+def credentials_of(config: BigqueryDestinationConfig) -> Any:
+    """Those of the configuration; None: the machine's own."""
+    if config.credentials_json is not None:
+        info = json.loads(config.credentials_json.get_secret_value())
+        try:
+            return service_account.Credentials.from_service_account_info(info, scopes=_SCOPES)
+        except ValueError as error:
+            raise SynclineError(
+                ErrorKind.AUTH,
+                "credentials_json is not a usable key of a service account",
+                hint="make a new key: gcloud iam service-accounts keys create key.json --iam-account NAME",
+                where={"connector": "bigquery"},
+            ) from error
+    return AnonymousCredentials() if (config.endpoint or "").startswith("http://") else None
+
+
 def _client(config: BigqueryDestinationConfig) -> bq.Client:
     options = ClientOptions(api_endpoint=config.endpoint) if config.endpoint else None
-    credentials: Any = None
     with our_errors():
-        if config.credentials_json is not None:
-            info = json.loads(config.credentials_json.get_secret_value())
-            try:
-                credentials = service_account.Credentials.from_service_account_info(info, scopes=_SCOPES)
-            except ValueError as error:
-                raise SynclineError(
-                    ErrorKind.AUTH,
-                    "credentials_json is not a usable key of a service account",
-                    hint="make a new key: gcloud iam service-accounts keys create key.json --iam-account NAME",
-                    where={"connector": "bigquery"},
-                ) from error
-        elif config.endpoint is not None and config.endpoint.startswith("http://"):
-            credentials = AnonymousCredentials()
         return bq.Client(
             project=config.project_id,
-            credentials=credentials,
+            credentials=credentials_of(config),
             client_options=options,
             location=config.dataset_location or None,
         )

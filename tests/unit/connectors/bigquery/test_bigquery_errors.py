@@ -12,7 +12,7 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from pydantic import ValidationError
 
-from syncline.connectors.bigquery.config import BigqueryDestinationConfig
+from syncline.connectors.bigquery.config import BigqueryDestinationConfig, BucketLoading
 from syncline.connectors.bigquery.errors import from_google, our_errors
 from syncline.connectors.bigquery.warehouse import Script
 from syncline.core.errors import ErrorKind, SynclineError
@@ -72,12 +72,24 @@ def test_airbytes_configuration_is_taken() -> None:
     assert config.dataset == ("p-1", "d")
     assert _config(dataset_id="other:d").dataset == ("other", "d")
     assert _config(credentials_json="").credentials_json is None
+    staging = {
+        "method": "GCS Staging",
+        "gcs_bucket_name": "our-bucket",
+        "gcs_bucket_path": "/a/b/",
+        "keep_files_in_gcs-bucket": "Delete all tmp files from GCS",
+        "credential": {"credential_type": "HMAC_KEY", "hmac_key_access_id": "x", "hmac_key_secret": "hidden"},
+    }
+    through = _config(loading_method=staging).loading_method
+    assert isinstance(through, BucketLoading)
+    assert (through.bucket, through.folder) == ("our-bucket", "a/b/")
+    assert "hidden" not in repr(through)
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"loading_method": {"method": "GCS Staging"}}, "no bucket"),
+        ({"loading_method": {"method": "GCS Staging"}}, "gcs_bucket_name"),
+        ({"loading_method": "Other"}, "Standard"),
         ({"credentials_json": "{"}, "not JSON"),
         ({"credentials_json": "{}"}, "service account"),
         ({"dataset_id": "a-b"}, "dataset's name"),
