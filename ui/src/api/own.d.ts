@@ -1930,6 +1930,16 @@ export interface components {
             };
         };
         /**
+         * FanOutRead
+         * @description Connections that read one source together: the name of them all, and of the destination of this one.
+         */
+        FanOutRead: {
+            /** Connection */
+            connection: string;
+            /** Destination */
+            destination: string;
+        };
+        /**
          * FindingRead
          * @description One thing that the connector looked at. ``severity``: ``error`` keeps it from working.
          */
@@ -1993,7 +2003,8 @@ export interface components {
         /**
          * GlanceRead
          * @description ``expectedSeconds``: how old the data may get by the schedule; absent where that promises nothing. ``dataFrom``:
-         *     the start of the last run that succeeded. ``error``: why the newest ended run failed, if it did.
+         *     the start of the last run that succeeded. ``error``: why the newest ended run failed, if it did. ``fanOut``: with
+         *     whom it reads its source; absent when it reads alone.
          */
         GlanceRead: {
             /** Connectionid */
@@ -2015,6 +2026,7 @@ export interface components {
             destination: components["schemas"]["EndRead"];
             /** Followslog */
             followsLog: boolean;
+            fanOut?: components["schemas"]["FanOutRead"] | null;
             /** Schedulekind */
             scheduleKind: string;
             /** Expectedseconds */

@@ -2,7 +2,7 @@
 import { Alert, Button, Group, List, Stack, Text, TextInput, ThemeIcon } from "@mantine/core";
 import { IconAlertTriangle, IconCheck, IconX } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { data, own, patiently, Problem, pub } from "../api/client";
 import { spec as specQuery, type End, type Role } from "../api/queries";
 import { CopyAs, curl } from "../parts/copy_as";
@@ -121,10 +121,13 @@ function masked(value: Values): Values {
 }
 
 function Outcome({ trial, problem, marked }: { trial: Trial | null; problem: Error | null; marked: boolean }) {
+  const place = useRef<HTMLDivElement>(null);
+  // Of a long form it would lie below the window's end.
+  useEffect(() => place.current?.scrollIntoView({ block: "nearest" }), [trial, problem]);
   const findings = (trial?.findings ?? []).filter((each) => each.severity !== "error");
   if (!trial && !problem) return null;
   return (
-    <div role="status">
+    <div ref={place} role="status" style={{ scrollMarginBottom: 90 }}>
       {trial?.ok && (
         <Alert color="teal" icon={<IconCheck />} title="It works">
           {findings.length > 0 && <Findings findings={findings} />}

@@ -266,6 +266,7 @@ function Row({ glance, now }: { glance: Glance; now: number }) {
         </Link>
         <span className="quiet clip" style={{ display: "block", fontSize: 12.5 }}>
           {glance.source.name} <span aria-label="to">→</span> {glance.destination.name}
+          {glance.fanOut && ` · read together as ${glance.fanOut.connection.slice(0, 60)}`}
         </span>
       </span>
       <span role="cell">

@@ -46,7 +46,7 @@ export function RunsChart({ runs, pick }: { runs: JobDetail[]; pick: (jobId: num
         series: [
           {},
           { label: "Duration", paths: bars, points: { show: false }, fill: quiet, width: 0 },
-          { label: "Rows", scale: "rows", stroke: colour("fresh"), width: 1.5, points: { show: shown.length < 40, size: 5 } },
+          { label: "Rows", scale: "rows", stroke: quiet, width: 1.5, points: { show: shown.length < 40, size: 5 } },
         ],
       },
       [shown.map((_, i) => i), shown.map((run) => run.seconds ?? 0), shown.map((run) => run.rows)],

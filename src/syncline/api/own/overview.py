@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
@@ -57,9 +58,17 @@ class TagRead(WireModel):
     color: str
 
 
+class FanOutRead(WireModel):
+    """Connections that read one source together: the name of them all, and of the destination of this one."""
+
+    connection: str
+    destination: str
+
+
 class GlanceRead(WireModel):
     """``expectedSeconds``: how old the data may get by the schedule; absent where that promises nothing. ``dataFrom``:
-    the start of the last run that succeeded. ``error``: why the newest ended run failed, if it did."""
+    the start of the last run that succeeded. ``error``: why the newest ended run failed, if it did. ``fanOut``: with
+    whom it reads its source; absent when it reads alone."""
 
     connection_id: str
     workspace_id: str
@@ -70,6 +79,7 @@ class GlanceRead(WireModel):
     source: EndRead
     destination: EndRead
     follows_log: bool
+    fan_out: FanOutRead | None = None
     schedule_kind: str
     expected_seconds: float | None = None
     data_from: str | None = None
@@ -175,6 +185,10 @@ def _run(run: Run) -> RunRead:
     )
 
 
+def _fan_out(said: Mapping[str, str]) -> FanOutRead | None:
+    return FanOutRead(connection=said["connection"], destination=said["destination"]) if said else None
+
+
 def _glance(glance: Glance) -> GlanceRead:
     connection = glance.connection
     ended = next((run for run in glance.recent if not run.status.active), None)
@@ -197,6 +211,7 @@ def _glance(glance: Glance) -> GlanceRead:
         source=ends[0],
         destination=ends[1],
         follows_log=glance.follows_log,
+        fan_out=_fan_out(connection.options.fan_out),
         schedule_kind=connection.schedule.kind,
         expected_seconds=None if glance.expected is None else glance.expected.total_seconds(),
         data_from=_iso(glance.data_from),

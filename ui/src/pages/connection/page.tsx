@@ -14,6 +14,7 @@ import { Broken, Loading } from "../../parts/states";
 import { Status } from "../../parts/status";
 import { May, useSession } from "../../session";
 import { Runs } from "./runs";
+import { useTogether } from "./together";
 
 const Streams = lazy(() => import("./streams"));
 const Mappings = lazy(() => import("./mappings"));
@@ -41,6 +42,7 @@ export default function ConnectionPage() {
   const navigate = useNavigate();
   const found = useQuery(detail(id));
   const glance = useQuery(overview).data?.connections.find((each) => each.connectionId === id);
+  const together = useTogether(glance);
   // Who follows a link lands in its workspace, with the rights that they have there.
   const { workspaceId, places, enter } = useSession();
   const its = found.data?.connection.workspaceId;
@@ -68,7 +70,7 @@ export default function ConnectionPage() {
         }
       >
         {glance && <Status status={glance.health} size="lg" />}
-        <Actions detail={shown} glance={glance} />
+        <Actions detail={shown} glance={glance} together={together} />
       </Head>
       <Tabs value={tab} onChange={(value) => void navigate(`/connections/${id}${value === "overview" ? "" : `/${value}`}`)} keepMounted={false}>
         <Tabs.List mb="lg">
@@ -80,7 +82,7 @@ export default function ConnectionPage() {
         </Tabs.List>
         <Suspense fallback={<Loading />}>
           <Tabs.Panel value="overview">
-            <Runs detail={shown} glance={glance} />
+            <Runs detail={shown} glance={glance} together={together} />
           </Tabs.Panel>
           <Tabs.Panel value="streams">
             <Streams detail={shown} />
@@ -112,7 +114,7 @@ export default function ConnectionPage() {
   );
 }
 
-function Actions({ detail: shown, glance }: { detail: Detail; glance?: Glance }) {
+function Actions({ detail: shown, glance, together }: { detail: Detail; glance?: Glance; together: Glance[] }) {
   const client = useQueryClient();
   const { auth } = useSession();
   const { connectionId, name, status } = shown.connection;
@@ -181,7 +183,7 @@ function Actions({ detail: shown, glance }: { detail: Detail; glance?: Glance })
         forms={{
           CLI: `syncline connections sync ${connectionId}\nsyncline jobs list --connection ${connectionId}`,
           curl: curl({ method: "POST", path: "/api/public/v1/jobs", body: { connectionId, jobType: "sync" } }, undefined, auth),
-          YAML: asYaml(shown, glance).trimStart(),
+          YAML: asYaml(shown, glance, together).trimStart(),
         }}
       />
     </>
@@ -189,7 +191,7 @@ function Actions({ detail: shown, glance }: { detail: Detail; glance?: Glance })
 }
 
 /** The connection as a block of a project file; its ends are named, their configuration stays where it is. */
-function asYaml({ connection, options, key }: Detail, glance?: Glance): string {
+function asYaml({ connection, options, key }: Detail, glance: Glance | undefined, together: Glance[]): string {
   const streams = connection.configurations.streams.map((stream) => ({
     name: stream.namespace ? `${stream.namespace}.${stream.name}` : stream.name,
     mode: stream.syncMode ?? undefined,
@@ -199,9 +201,9 @@ function asYaml({ connection, options, key }: Detail, glance?: Glance): string {
   }));
   return yaml({
     connections: {
-      [key]: {
+      [glance?.fanOut?.connection ?? key]: {
         source: glance?.source.name,
-        destination: glance?.destination.name,
+        ...(together.length > 0 ? { destinations: together.map((each) => each.fanOut!.destination) } : { destination: glance?.destination.name }),
         mode: options.mode ?? undefined,
         streams: streams.length ? streams : undefined,
       },

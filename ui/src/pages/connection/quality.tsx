@@ -166,7 +166,7 @@ function Written({ detail, stored }: { detail: Detail; stored: Gates }) {
   const { may, auth } = useSession();
   const client = useQueryClient();
   const names = configurations.streams.map((stream) => (stream.namespace ? `${stream.namespace}.${stream.name}` : stream.name));
-  const [stream, setStream] = useState("");
+  const [stream, setStream] = useState(() => firstWith(stored));
   const [whole, setWhole] = useState<Gates>(stored);
   const part = (stream ? whole.streams?.[stream] : whole) ?? {};
   const [text, setText] = useState(() => JSON.stringify(part.gates ?? [], null, 2));
@@ -224,6 +224,12 @@ function Written({ detail, stored }: { detail: Detail; stored: Gates }) {
       </Stack>
     </section>
   );
+}
+
+/** Where there is something to see first: what holds for every stream, else the first stream with gates of its own. */
+function firstWith(stored: Gates): string {
+  if (stored.gates?.length) return "";
+  return Object.entries(stored.streams ?? {}).find(([, each]) => each.gates?.length)?.[0] ?? "";
 }
 
 function listed(text: string): Record<string, unknown>[] | null {

@@ -11,10 +11,11 @@ import { Broken, Empty, FailureBox, Loading } from "../../parts/states";
 import { StreamTable } from "../../parts/stream_table";
 import { span } from "../../parts/words";
 import { May } from "../../session";
+import { Together } from "./together";
 
 const RunsChart = lazy(() => import("../../parts/runs_chart").then((part) => ({ default: part.RunsChart })));
 
-export function Runs({ detail, glance }: { detail: Detail; glance?: Glance }) {
+export function Runs({ detail, glance, together }: { detail: Detail; glance?: Glance; together: Glance[] }) {
   const navigate = useNavigate();
   const { connectionId } = detail.connection;
   const found = useQuery(runsQuery(connectionId));
@@ -26,6 +27,7 @@ export function Runs({ detail, glance }: { detail: Detail; glance?: Glance }) {
     <Stack gap="lg">
       <Facts detail={detail} glance={glance} runs={runs} />
       {glance?.statusReason && <Text className="sheet break" p="md">{glance.statusReason}</Text>}
+      {glance && <Together here={glance} all={together} />}
       {active && <Now job={active} />}
       {!active && ended?.status === "failed" && ended.error && (
         <FailureBox
