@@ -26,6 +26,7 @@ from syncline.core.errors import ErrorKind, SynclineError
 from syncline.engine.listener import Listener, Run, RunEnd
 from syncline.jobs.attempt_folder import AttemptFolder
 from syncline.jobs.bell import BELL
+from syncline.jobs.endings import lost, never_begun, not_started, overdue
 from syncline.jobs.leader import Leadership
 from syncline.jobs.limits import Limits, Room, startable
 from syncline.jobs.order import Order
@@ -227,12 +228,12 @@ class Supervisor:
             folder = AttemptFolder(attempt_path(self._home, job, attempt.number))
             watch = self._watch(job, attempt, folder, plan)
             if attempt.host != self.leadership.home:
-                self._settle(watch, _lost(watch, attempt.host))
+                self._settle(watch, lost(watch.attempt))
                 continue
             while watch.read():
                 pass
             if folder.process is None and folder.revoke():
-                self._settle(watch, _never_begun(watch))
+                self._settle(watch, never_begun())
                 continue
             self._watches[attempt.id] = watch
             with self.leadership.writing() as tx:
@@ -374,12 +375,7 @@ class Supervisor:
         at = _now()
         with self.leadership.writing() as tx:
             if timeout is not None and job.started_at is not None and (at - job.started_at).total_seconds() > timeout:
-                error = SynclineError(
-                    ErrorKind.RESOURCE,
-                    f"timeout: the job ran longer than its {timeout:g} s",
-                    hint="raise the connection's timeout_seconds; the next job goes on where this one was",
-                )
-                jobs.settle(tx, job, JobStatus.FAILED, at, error=error, failures=job.failures)
+                jobs.settle(tx, job, JobStatus.FAILED, at, error=overdue(timeout), failures=job.failures)
                 self._ended = True
                 return
             started = jobs.start(tx, job, at)
@@ -411,20 +407,10 @@ class Supervisor:
                 continue
             try:
                 watch.exit_code = launch.result()
-            except SynclineError as error:
-                self._settle_unlaunched(watch, error)
-            except OSError as error:
-                failure = SynclineError(
-                    ErrorKind.RESOURCE if error.errno in (11, 12, 24, 28) else ErrorKind.TRANSIENT,
-                    f"the attempt's process could not be started: {error.strerror}",
-                    hint="look at memory, disk and the limit of processes on this machine",
-                )
-                self._settle_unlaunched(watch, failure)
             except Exception as error:  # noqa: BLE001 - what one connection raises must not hold all others
-                _log.exception("job %d: its attempt could not be made ready", watch.job.id)
-                message = f"the attempt could not be made ready: {type(error).__name__}"
-                hint = "see the server's log, and please report this"
-                self._settle_unlaunched(watch, SynclineError(ErrorKind.INTERNAL, message, hint=hint))
+                if not isinstance(error, SynclineError | OSError):
+                    _log.exception("job %d: its attempt could not be made ready", watch.job.id)
+                self._settle_unlaunched(watch, not_started(error))
 
     def _settle_unlaunched(self, watch: Watch, error: SynclineError) -> None:
         if watch.folder.revoke():
@@ -484,19 +470,3 @@ def _state(data: dict[str, object], at: datetime) -> StreamState:
     return StreamState(
         namespace=None if namespace is None else str(namespace), name=str(data["name"]), state=state, updated_at=at
     )
-
-
-def _lost(watch: Watch, host: str) -> Ending:
-    error = SynclineError(
-        ErrorKind.TRANSIENT,
-        f"the server that ran this attempt is gone, and its folder with it ({host})",
-        hint="it is tried again; if the old process still runs, the destination refuses what it commits",
-    )
-    return Ending(result=None, error=error, stop=None, committed=watch.attempt.committed)
-
-
-def _never_begun(watch: Watch) -> Ending:
-    error = SynclineError(
-        ErrorKind.TRANSIENT, "the server ended before the attempt had begun", hint="it is tried again"
-    )
-    return Ending(result=None, error=error, stop=StopReason.SHUTDOWN, committed=False)

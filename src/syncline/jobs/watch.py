@@ -14,6 +14,7 @@ from syncline.core.stream import StreamName
 from syncline.engine import events
 from syncline.engine.sync import AttemptResult, StreamResult
 from syncline.jobs.attempt_folder import AttemptFolder
+from syncline.jobs.endings import overdue
 from syncline.jobs.journal import JournalTail, event_of
 from syncline.jobs.launcher import died
 from syncline.jobs.verdict import Ending, StopReason
@@ -157,11 +158,7 @@ class Watch:
 
     def _why_stopped(self) -> SynclineError | None:
         if self.stop_reason is StopReason.TIMEOUT:
-            return SynclineError(
-                ErrorKind.RESOURCE,
-                f"timeout: the job ran longer than its {self.patience.run:g} s",
-                hint="raise the connection's timeout_seconds; the next job goes on where this one was",
-            )
+            return overdue(self.patience.run or 0.0)
         if self.stop_reason is StopReason.STALLED:
             return SynclineError(
                 ErrorKind.TRANSIENT,
