@@ -19,7 +19,7 @@ from syncline.testing import power_cut
 from syncline.testing.postgres_server import PostgresServer, start_postgres
 from syncline.testing.proxy import Proxy
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.unsettled]
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 SEED = int(os.environ.get("SYNCLINE_CDC_SEED", "20261121"))
 STORM_SECONDS = float(os.environ.get("SYNCLINE_CDC_STORM_SECONDS", "40"))
