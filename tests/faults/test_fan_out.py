@@ -55,43 +55,49 @@ def zygote() -> Iterator[Zygote]:
         yield made
 
 
-def test_killed_at_every_step(shop: Shop, zygote: Zygote) -> None:
+def test_killed_at_every_step_of_copies(shop: Shop, zygote: Zygote) -> None:
     """While somebody writes: after each kill the next run goes on, and at the end all hold the same. The n-th passing
     of a step belongs to whichever destination comes to it then."""
     shop.fill(1, 3000)
     file = shop.write(*THREE, mode="incremental")
     killed = []
-    with _writing(shop):
+    with _writing(shop, pause=0.3):
         for number, step in enumerate(COPYING):
             if number % 5 == 4:  # copies from the beginning again, for one of them
                 _command(zygote, shop, "sync", str(file))
                 _reset(zygote, shop, file, THREE[number % 3])
             killed += _killed(zygote, shop, file, step, number % 2 + 1)
+    _end_equal(zygote, shop, file, killed, len(COPYING) - 3)
+
+
+def test_killed_at_every_step_of_the_log(shop: Shop, zygote: Zygote) -> None:
+    """The same while they follow, and while one that is copied anew joins the others."""
+    shop.fill(1, 3000)
+    file = shop.write(*THREE, mode="incremental")
+    killed = []
+    with _writing(shop, pause=0.3):
         _command(zygote, shop, "sync", str(file))
         for step in ("join.before", "join.after"):
             _reset(zygote, shop, file, "warehouse")
             killed += _killed(zygote, shop, file, step, 1)
         for number, step in enumerate(FLOWING * 2):
             killed += _killed(zygote, shop, file, step, number % 3 + 1)
-    _command(zygote, shop, "sync", str(file))
-    print(f"\nfan-out: killed {len(killed)} times, at {len(set(killed))} steps: {sorted(set(killed))}")
-    _ensure_equal(shop)
-    assert len(set(killed)) >= len({*COPYING, *FLOWING}) - 3, "too few steps were passed"
+    _end_equal(zygote, shop, file, killed, len(FLOWING))
 
 
 def test_killed_at_any_moment(shop: Shop, zygote: Zygote) -> None:
     """A run that follows is killed after a time that is drawn by lot; now and then one of them is copied anew."""
     shop.fill(1, 3000)
     file = shop.write(*THREE, mode="incremental")
-    lot = random.Random(8)
-    with _writing(shop):
+    lot, killed = random.Random(8), list[str]()
+    with _writing(shop, pause=0.3):
         for number in range(KILLS):
             ended = _run(zygote, shop, ["sync", str(file), "--follow"], kill_after=lot.uniform(0.3, 6.0))
             assert ended.killed, ended.output
+            killed.append("any")
             if number % 4 == 3:
                 _reset(zygote, shop, file, THREE[number // 4 % 3])
-    _command(zygote, shop, "sync", str(file))
-    _ensure_equal(shop)
+    _end_equal(zygote, shop, file, killed, 0)
 
 
 def test_one_is_stopped_and_resumed(shop: Shop) -> None:
@@ -177,9 +183,12 @@ def _reset(zygote: Zygote, shop: Shop, file: Path, destination: str) -> None:
     _command(zygote, shop, "state", "reset", str(file), "--yes", "--connection", f"shop/{destination}")
 
 
-def _ensure_equal(shop: Shop) -> None:
+def _end_equal(zygote: Zygote, shop: Shop, file: Path, killed: list[str], least: int) -> None:
+    _command(zygote, shop, "sync", str(file))
+    print(f"\nfan-out: killed {len(killed)} times, at {len(set(killed))} steps: {sorted(set(killed))}")
     for name in THREE:
         assert shop.rows_at(name) == shop.rows(), name
+    assert len(set(killed)) >= least, "too few steps were passed"
 
 
 # -- the source ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ def test_one_reading_for_all_and_one_that_is_away_fails_alone(shop: Shop, tmp_pa
         processes = {pid for pid, _ in server.attempts_alive()}
         assert len(processes) == 1, "each destination has a process of its own"
 
+        assert _failed_attempts(server, "shop/away") == 0, "they did not begin together"
         _database(shop, "ALTER DATABASE {0}_away RENAME TO {0}_gone")
         shop.session.execute("UPDATE orders SET note = 'while away'")
         shop.session.execute("DELETE FROM orders WHERE id % 7 = 0")
@@ -59,6 +62,12 @@ def test_one_reading_for_all_and_one_that_is_away_fails_alone(shop: Shop, tmp_pa
         shop.fill(6001, 6010)
         until(lambda: _all_there(shop, "warehouse", "lake") and _away(shop) == shop.rows())
         assert {pid for pid, _ in server.attempts_alive()} == processes
+
+        # The one process is killed: the attempts of all are tried again, in another one.
+        os.kill(processes.pop(), signal.SIGKILL)
+        shop.fill(7001, 7010)
+        until(lambda: _all_there(shop, "warehouse", "lake") and _away(shop) == shop.rows())
+        assert len({pid for pid, _ in server.attempts_alive()}) == 1
 
 
 def test_a_destination_is_added_and_one_taken_out(shop: Shop, tmp_path: Path) -> None:

@@ -61,11 +61,20 @@ def apply(
             situation.record.forget("connection", change.name)
     ids = {role: _actors(control, caller, situation, role, document, changes) for role in _ROLES}
     made = {name: each.id for name, each in situation.connections.items()}
+    new_parts: list[str] = []
     for name in order:
         written = document["connections"][name]
         connection = _connection(control, caller, situation, values[name], changes.get(("connection", name)), ids, made)
+        if blocks[name].fan_out is not None and blocks[name].enabled and name not in situation.connections:
+            new_parts.append(name)
         made[name] = connection.id
         situation.record.remember("connection", name, connection.id, connection.updated_at, written)
+    # Those that read together begin together: with each that came later they would begin anew.
+    for name in new_parts:
+        connection = connections.update(control, caller, made[name], ConnectionChange(status="active"))
+        situation.record.remember(
+            "connection", name, connection.id, connection.updated_at, document["connections"][name]
+        )
     for change in found.changes:
         if change.action == "remove" and change.noun != "connection":
             actors.delete(control, caller, change.noun, situation.actors[change.noun][change.name].id)
@@ -131,7 +140,7 @@ def _connection(
     ends = {"source_id": ids["source"][block.source], "destination_id": ids["destination"][block.destination]}
     new = {"name": values.name, **ends, **shared}
     if block.fan_out is not None:  # which has the name that it goes by
-        return connections.create(control, caller, NewConnection(**new))
+        return connections.create(control, caller, NewConnection(**{**new, "status": "inactive"}))
     try:
         # Under the file's name: a connection that the command line has run goes on where it was.
         return connections.create(control, caller, NewConnection(key=values.name, **new))
