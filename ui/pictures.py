@@ -122,6 +122,7 @@ def set_up(browser: Browser, seen: World, folder: Path) -> None:
     page.goto(seen.site.base)
     step("0-empty")
     page.get_by_role("link", name="Set up the first connection").click()
+    page.get_by_role("heading", name="Set up a connection").wait_for()
     step("1-connector")
     page.get_by_role("button", name="Postgres").click()
     page.get_by_role("textbox", name="Name", exact=True).fill("Shop database")
