@@ -17,7 +17,7 @@ from tests.faults.cdc_scenario import Scenario, Tally, make_syncline, start_sour
 from syncline.core.failpoints import LOG_STEPS, PLAN_STEPS
 from syncline.testing.postgres_server import PostgresServer
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.unsettled]
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 ROUNDS = int(os.environ.get("SYNCLINE_CDC_ROUNDS", "1"))
 SEED = int(os.environ.get("SYNCLINE_CDC_SEED", "20261121"))
