@@ -55,6 +55,7 @@ def zygote() -> Iterator[Zygote]:
         yield made
 
 
+@pytest.mark.unsettled
 def test_killed_at_every_step_of_copies(shop: Shop, zygote: Zygote) -> None:
     """While somebody writes: after each kill the next run goes on, and at the end all hold the same. The n-th passing
     of a step belongs to whichever destination comes to it then."""
@@ -70,6 +71,7 @@ def test_killed_at_every_step_of_copies(shop: Shop, zygote: Zygote) -> None:
     _end_equal(zygote, shop, file, killed, len(COPYING) - 3)
 
 
+@pytest.mark.unsettled
 def test_killed_at_every_step_of_the_log(shop: Shop, zygote: Zygote) -> None:
     """The same while they follow, and while one that is copied anew joins the others."""
     shop.fill(1, 3000)
