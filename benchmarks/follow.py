@@ -148,7 +148,7 @@ def _tell_growth(lags: list[float], rate: int) -> None:
     third = max(1, len(lags) // 3)
     first, last = statistics.median(lags[:third]), statistics.median(lags[-third:])
     print(
-        f"{rate} row changes/s asked for, {len(lags)} s: lag p50 {statistics.median(lags):.3f} s, max {max(lags):.2f} s; "
+        f"{rate} changes/s asked for, {len(lags)} s: lag p50 {statistics.median(lags):.3f} s, max {max(lags):.2f} s; "
         f"median of the first third {first:.3f} s, of the last {last:.3f} s"
     )
     if last > 2 * first + 1:
