@@ -89,7 +89,7 @@ function Told() {
           <Table.ScrollContainer minWidth={680}>
             <Table>
               <Table.Thead>
-                <Table.Tr><Table.Th>State</Table.Th><Table.Th>What</Table.Th><Table.Th>Connection</Table.Th><Table.Th>Since</Table.Th><Table.Th /></Table.Tr>
+                <Table.Tr><Table.Th>State</Table.Th><Table.Th>What</Table.Th><Table.Th>Connection</Table.Th><Table.Th>Since</Table.Th><Table.Th><span className="sr-only">Messages</span></Table.Th></Table.Tr>
               </Table.Thead>
               <Table.Tbody>
                 {found.data.alerts.map((alert) => (
@@ -130,7 +130,7 @@ function Told() {
 function State({ alert }: { alert: Alert }) {
   const color = alert.resolvedAt ? "gray" : "red";
   return (
-    <Badge variant="light" color={color} radius="sm" tt="none" className={`state state-${color}`}>
+    <Badge variant="light" color={color} radius="sm" tt="none" miw="max-content" className={`state state-${color}`}>
       {alert.resolvedAt ? "Over" : "Open"}
     </Badge>
   );
@@ -195,7 +195,7 @@ function Channels() {
         ) : (
           <Table.ScrollContainer minWidth={560}>
             <Table>
-              <Table.Thead><Table.Tr><Table.Th>Name</Table.Th><Table.Th>Kind</Table.Th><Table.Th>Quiet</Table.Th><Table.Th>On</Table.Th><Table.Th /></Table.Tr></Table.Thead>
+              <Table.Thead><Table.Tr><Table.Th>Name</Table.Th><Table.Th>Kind</Table.Th><Table.Th>Quiet</Table.Th><Table.Th>On</Table.Th><Table.Th><span className="sr-only">What to do with it</span></Table.Th></Table.Tr></Table.Thead>
               <Table.Tbody>
                 {found.data.channels.map((channel) => (
                   <Table.Tr key={channel.channelId}>
