@@ -129,5 +129,6 @@ def test_killed_at_every_step(
     while points:  # few at a time: what the source has changed since, a run that is not killed takes away
         scenario.round([points.pop() for _ in range(min(len(points), 3))], tally)
     scenario.round([chance.uniform(0.05, 0.6) for _ in range(3)], tally)
-    assert tally.kills > 12, tally
+    # What follows a first copy passes fewer steps: a cursor's rows publish nothing, a log has steps of its own.
+    assert tally.kills > 5, tally
     print(f"\n{destination} {mode} {table} {'log' if log else 'cursor'}: {tally}")

@@ -130,7 +130,8 @@ def test_into_parquet(project: Project) -> None:
 @pytest.mark.parametrize("mode", ["incremental_append", "incremental_deduped_history"])
 def test_what_came_before_the_last_state_is_kept(project: Project, mode: str, end: list[Any], words: str) -> None:
     project.mode = mode
-    project.source["max_seconds_between_messages"] = 1.0
+    if end == ["hang"]:  # every other connector may be slow to start on a busy machine
+        project.source["max_seconds_between_messages"] = 1.0
     acts: list[Any] = [["rows", "users", 0, 40], ["state", "users", 40, 40], ["rows", "users", 40, 55], end]
     kind = ErrorKind.DATA if "JSON" in words else ErrorKind.TRANSIENT
     failed(project.sync(*acts), kind, words)
