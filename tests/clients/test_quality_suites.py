@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from tests.clients.prepare import interpreter, is_ready
@@ -80,6 +82,32 @@ def test_a_suite_gives_the_verdicts_of_the_library(tmp_path: Path) -> None:
     by_library = [kind for (kind, _), r in zip(verdicts, results, strict=True) if r["rule"] == "expectation"]
     assert {"expect_column_median_to_be_between", "expect_column_values_to_match_regex"} < set(by_library)
     assert len(by_library) == 5  # everything else by rules of our own
+
+
+@pytest.mark.clients
+def test_a_pattern_that_only_the_library_takes_and_that_explodes_is_ended(tmp_path: Path) -> None:
+    if not is_ready(NAME):
+        pytest.skip(f"no environment for {NAME}: python tests/clients/prepare.py {NAME}")
+    (tmp_path / "data" / "customers").mkdir(parents=True)
+    pq.write_table(pa.table({"cid": [1], "email": ["a" * 60 + "b"]}), tmp_path / "data" / "customers" / "1.parquet")
+    pattern = {"column": "email", "regex": "^(?=a)(a+)+$"}
+    suite = {"name": "s", "expectations": [{"type": "expect_column_values_to_match_regex", "kwargs": pattern}]}
+    (tmp_path / "s.json").write_text(json.dumps(suite))
+    project = {
+        "source": {
+            "type": "files",
+            "config": {
+                "path": str(tmp_path / "data"),
+                "streams": [{"name": "customers", "globs": ["customers/*.parquet"], "format": "parquet"}],
+            },
+        },
+        "destination": {"type": "duckdb", "config": {"destination_path": str(tmp_path / "w.duckdb")}},
+        "sync": {"streams": [{"name": "customers", "gates": [{"suite": "s.json", "timeout": "20s"}]}]},
+    }
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(project))
+    done = run(tmp_path, "-c", SYNCLINE, "sync", tmp_path / "p.yaml", "--json")
+    assert done.returncode != 0
+    assert "took longer than 20 s" in done.stdout
 
 
 def test_what_a_suite_cannot_be() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from syncline.core.schema import StreamSchema
 from syncline.quality.gate import Empty, Gate, GateResult, Severity, Status
-from syncline.quality.library import judged_by_library
+from syncline.quality.library import LibraryVerdict, judged_by_library
 from syncline.quality.rules import RULES, duration_seconds, gate_error
 from syncline.sdk.destination import StagedView
 
@@ -20,7 +20,8 @@ __all__ = ["Facts", "judge"]
 class Facts:
     """What is known of the rows that are about to be published. ``rows`` are those that would become visible, ``note``
     what the screens counted, ``history`` the rows of earlier publications, newest last. ``view`` is None where no gate
-    asks the staged rows; ``relation`` is what stands for them in SQL."""
+    asks the staged rows; ``relation`` is what stands for them in SQL. ``library``: what the library has said of
+    gates, by name."""
 
     rows: int
     note: Mapping[str, Any]
@@ -29,6 +30,7 @@ class Facts:
     now: datetime
     view: StagedView | None = None
     relation: str = ""
+    library: Mapping[str, LibraryVerdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,9 @@ class _Finding:
 
 def judge(gates: Sequence[Gate], facts: Facts) -> list[GateResult]:
     """A result for every gate, in order. Raises when one cannot be judged: that is never taken for kept."""
+    asked = [gate for gate in gates if gate.rule == "expectation"]
+    if asked:
+        facts = replace(facts, library=judged_by_library(asked, _view(asked[0], facts), facts.relation))
     return [_result(gate, _finding(gate, facts)) for gate in gates]
 
 
@@ -215,7 +220,7 @@ def _sql(gate: Gate, facts: Facts) -> _Finding:
 
 
 def _expectation(gate: Gate, facts: Facts) -> _Finding:
-    verdict = judged_by_library(gate, _view(gate, facts), facts.relation)
+    verdict = facts.library[gate.name]
     return _Finding(
         kept=verdict.success,
         observed=verdict.observed,
