@@ -92,7 +92,9 @@ class Shop:
         last: dict[int, dict[str, Any]] = {}
         for record in sorted(records, key=lambda r: (r["_syncline_lsn"], r["_syncline_ordinal"])):
             before = last.get(record["id"], {})
-            kept = {c: before.get(c) for c in json.loads(record["_syncline_unchanged"] or "[]")}
+            # A value that did not change is there all the same when it had to be asked for (the copy has no such row).
+            left_out = [c for c in json.loads(record["_syncline_unchanged"] or "[]") if record[c] is None]
+            kept = {c: before.get(c) for c in left_out}
             last[record["id"]] = {**record, **kept}
         rows = [r for r in last.values() if r["_syncline_op"] != "delete"]
         return sorted((r["id"], r["note"], r["big"], r["amount"]) for r in rows)
