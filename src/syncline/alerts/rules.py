@@ -174,7 +174,9 @@ def _quarantine(rules: AlertRules, facts: Facts, now: datetime) -> Finding | Non
         return _GOOD
     return Finding(
         state="bad",
-        sentence=f"{facts.quarantined:,} rows were put into quarantine",
+        sentence="one row was put into quarantine"
+        if facts.quarantined == 1
+        else f"{facts.quarantined:,} rows were put into quarantine",
         hint="see them with `syncline quarantine list`",
     )
 

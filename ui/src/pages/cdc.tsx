@@ -51,7 +51,7 @@ function Slot({ glance }: { glance: Glance }) {
     ? [
         ["Behind", lag.data.seconds == null ? "unknown" : lag.data.seconds === 0 ? "nothing waits" : <Span key="s" seconds={lag.data.seconds} />, lag.data.bytes == null ? "" : <><Bytes value={lag.data.bytes} /> of log to apply</>],
         ["Log kept at the source", <Bytes key="r" value={lag.data.retainedBytes} />, `at most ${bytes(budget)}`],
-        ["Spool here", <Bytes key="p" value={lag.data.spoolBytes} />, "received, not yet applied"],
+        ["Spool here", <Bytes key="p" value={lag.data.spoolBytes} />, "received; each piece goes when all of it is applied"],
         ["State of the slot", <span key="n" className="break">{lag.data.slot}</span>, "reserved is safe, lost is not"],
       ]
     : [];
