@@ -7,6 +7,7 @@ stay out of its own process. Secrets travel through the pipe only.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -20,8 +21,6 @@ from typing import Any
 from syncline.core.errors import ErrorKind, SynclineError
 from syncline.sdk.connector import ConnectorContext
 from syncline.sdk.reference import ConnectorReference, open_destination, open_source
-from syncline.service.probe_tasks import carry_out
-from syncline.service.project import Connection, SyncBlock
 from syncline.settings import Settings
 
 __all__ = ["main"]
@@ -29,6 +28,7 @@ __all__ = ["main"]
 
 def main() -> int:
     """Always answers; the exit code is 0 unless the process itself failed."""
+    gc.set_threshold(10_000, 20, 20)
     request = json.loads(sys.stdin.buffer.read())
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
@@ -54,6 +54,10 @@ def _answer(request: Mapping[str, Any]) -> Any:
     settings = Settings(home=Path(request["home"]), keep_runs=request["keep_runs"])
     if request["task"] in ("check", "discover"):
         return _look(request, settings)
+    # A check and a discovery, for which people and clients wait, do without what these bring: a third of their time.
+    from syncline.service.probe_tasks import carry_out
+    from syncline.service.project import Connection, SyncBlock
+
     connection = Connection(
         name=request["connection"]["name"],
         source=ConnectorReference.from_json(request["connection"]["source"]),
