@@ -28,26 +28,26 @@ _LOG = "\0log"
 
 
 @contextmanager
-def make_progress(connection: str, *, quiet: bool, debug: bool) -> Iterator[EventSink]:
-    """Gives the sink for a run's events; what it draws is gone or complete when the block ends."""
+def make_progress(connection: str, *, quiet: bool, debug: bool, follow: bool = False) -> Iterator[EventSink]:
+    """Gives the sink for a run's events; what it draws is gone or complete when the block ends. ``follow``: the run
+    goes on without a stream that fails, so that why it failed is said at once."""
     if quiet:
         yield lambda event: None
     elif sys.stderr.isatty():
-        with _bars(connection, debug) as sink:
+        with _bars(connection, debug, follow) as sink:
             yield sink
     else:
-        yield _Lines(connection, debug)
+        yield _Lines(connection, debug, follow)
 
 
-def plain_progress(connection: str, *, quiet: bool, debug: bool) -> EventSink:
+def plain_progress(connection: str, *, quiet: bool, debug: bool, follow: bool = False) -> EventSink:
     """Lines, also on a terminal: for runs beside each other."""
-    return (lambda event: None) if quiet else _Lines(connection, debug)
+    return (lambda event: None) if quiet else _Lines(connection, debug, follow)
 
 
-def _finished_line(event: StreamFinished) -> str:
+def _finished_line(event: StreamFinished, follow: bool) -> str:
     if event.status == "failed":
-        # Why it failed, now: a run that follows goes on without it, and says what was wrong only at its end.
-        why = f": {event.error['message']}" if event.error else ""
+        why = f": {event.error['message']}" if event.error and follow else ""
         return f"{event.stream}: failed after {human_seconds(event.seconds)}{why}"
     text = (
         f"{event.stream}: {event.rows_written:,} rows, {human_bytes(event.bytes_read)}, {human_seconds(event.seconds)}"
@@ -84,8 +84,8 @@ class _Lines:
 
     EVERY_SECONDS = 10.0
 
-    def __init__(self, connection: str, debug: bool) -> None:
-        self._connection, self._debug = connection, debug
+    def __init__(self, connection: str, debug: bool, follow: bool) -> None:
+        self._connection, self._debug, self._follow = connection, debug, follow
         self._rows: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
         self._last = self._lag_told = time.monotonic()
@@ -109,7 +109,7 @@ class _Lines:
                 self._changes = 0
         elif isinstance(event, StreamFinished):
             self._rows.pop(event.stream, None)
-            self._say("ERROR" if event.status == "failed" else "INFO", _finished_line(event))
+            self._say("ERROR" if event.status == "failed" else "INFO", _finished_line(event, self._follow))
         elif isinstance(event, SchemaChanged):
             self._say("WARN" if event.change == "called" else "INFO", f"{event.stream}: {event.text}")
         elif isinstance(event, RetainedWal):
@@ -123,7 +123,7 @@ class _Lines:
 
 
 @contextmanager
-def _bars(connection: str, debug: bool) -> Iterator[EventSink]:
+def _bars(connection: str, debug: bool, follow: bool) -> Iterator[EventSink]:
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -169,7 +169,7 @@ def _bars(connection: str, debug: bool) -> Iterator[EventSink]:
             if event.stream in ids:
                 bars.remove_task(ids.pop(event.stream))
             mark = "[red]x[/red]" if event.status == "failed" else "[green]ok[/green]"
-            console.print(f"{mark} {escape(_finished_line(event))}", highlight=False)
+            console.print(f"{mark} {escape(_finished_line(event, follow))}", highlight=False)
         elif isinstance(event, SchemaChanged):
             console.print(escape(f"{event.stream}: {event.text}"), highlight=False)
         elif isinstance(event, RetainedWal):

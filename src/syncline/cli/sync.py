@@ -55,7 +55,7 @@ def sync(
         for parts in groups.values():
             item = parts[0]
             if item.destination_name is not None:
-                sinks = {part.label: plain_progress(part.label, quiet=as_json, debug=debug) for part in parts}
+                sinks = {p.label: plain_progress(p.label, quiet=as_json, debug=debug, follow=follow) for p in parts}
                 done = sync_parts(
                     parts,
                     settings,
@@ -65,7 +65,7 @@ def sync(
                     listener=listener,
                 )
             else:
-                with make_progress(item.name, quiet=as_json, debug=debug) as emit:
+                with make_progress(item.name, quiet=as_json, debug=debug, follow=follow) as emit:
                     done = [
                         sync_connection(
                             item, settings, launcher, emit, follow=follow, max_attempts=attempts, listener=listener

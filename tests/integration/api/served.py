@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,20 @@ class Served:
         return str(answer.json()["access_token"])
 
     def bearer(self, **options: Any) -> httpx.Client:
-        return self.client(headers={"Authorization": f"Bearer {self.token()}"}, **options)
+        return self.client(auth=_Renewed(self.token), **options)
+
+
+class _Renewed(httpx.Auth):
+    """A token is good for fifteen minutes, and a whole run's tests may take longer on a busy machine."""
+
+    def __init__(self, token: Callable[[], str]) -> None:
+        self._token, self._until, self._header = token, 0.0, ""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if time.monotonic() > self._until:
+            self._header, self._until = f"Bearer {self._token()}", time.monotonic() + 600
+        request.headers.setdefault("Authorization", self._header)
+        yield request
 
 
 @contextmanager
