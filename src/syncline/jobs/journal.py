@@ -82,13 +82,15 @@ class Journal:
 
 
 class JournalTail:
-    """Reads a journal as it grows, from an offset on; each byte once. Used by one thread at a time."""
+    """Reads a journal as it grows, or a log of the same form, from an offset on; each byte once. Used by one thread at
+    a time. ``required``: the text that each line has."""
 
     #: At most this much is read in one go, so that a long journal does not fill the reader's memory.
     CHUNK_BYTES = 1 << 20
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, offset: int = 0, *, required: str = "event") -> None:
         self.path = path
+        self._required = required
         #: behind the last line that was given out; where another reader goes on
         self.offset = offset
 
@@ -107,20 +109,20 @@ class JournalTail:
             return []
         found = []
         for line in chunk[: chunk.rfind(b"\n") + 1].splitlines(keepends=True):
-            if (data := _parsed(line)) is not None:
+            if (data := _parsed(line, self._required)) is not None:
                 found.append((self.offset, data))
             self.offset += len(line)
         return found
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parsed(line: bytes, required: str) -> dict[str, Any] | None:
     """None for what is no line of ours: a full disk or a power cut tore it. What it said is in the ledger, and a reader
     that failed at it would fail for ever, and with it the watch over all other attempts."""
     try:
         data = json.loads(line)
     except ValueError:
         return None
-    return data if isinstance(data, dict) and isinstance(data.get("event"), str) else None
+    return data if isinstance(data, dict) and isinstance(data.get(required), str) else None
 
 
 def event_of(line: dict[str, Any]) -> Event | None:
@@ -140,5 +142,5 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
     """The complete lines of a journal; a torn last line (the process was killed while writing) is left out."""
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n") and (data := _parsed(line)) is not None:
+            if line.endswith(b"\n") and (data := _parsed(line, "event")) is not None:
                 yield data

@@ -81,7 +81,7 @@ def follow(
                 continue
             if attempt.number > number:
                 number, offset = attempt.number, 0
-            tail = JournalTail(_folder(control, view, attempt).log, offset)
+            tail = JournalTail(_folder(control, view, attempt).log, offset, required="message")
             while batch := tail.read():
                 # A line's cursor is where the next one begins.
                 ends = [start for start, _ in batch[1:]] + [tail.offset]

@@ -74,6 +74,15 @@ def test_a_torn_line_costs_itself_and_nothing_behind_it(tmp_path: Path) -> None:
     assert [line["event"] for line in read_journal(path)] == ["A", "B"]
 
 
+def test_a_log_is_followed_as_a_journal_is(tmp_path: Path) -> None:
+    path = write(tmp_path, planned("a"), failed("the server did not answer"))
+    with path.open("ab") as file:
+        file.write(b'{"torn\n')
+    tail = JournalTail(path, required="message")
+    assert len(tail.read()) == 2
+    assert tail.offset == path.stat().st_size
+
+
 def test_a_long_journal_is_read_in_chunks(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     lines = [json.dumps({"event": "X", "n": n, "pad": "x" * (3_000_000 if n == 5 else 100)}) for n in range(20_000)]
