@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import yaml
+from project import log_project
 
 from syncline.testing.postgres_server import PostgresServer, find_tls_bindir, start_postgres
 
@@ -61,7 +62,7 @@ def _run(server: PostgresServer, folder: Path, rate: int, rows: int, seconds: in
             "CREATE TABLE ticks (id bigserial PRIMARY KEY, account int, amount float8, note text, at timestamptz)"
         )
     project = folder / "follow.yaml"
-    project.write_text(yaml.safe_dump(_project(server, source, sink)), encoding="utf-8")
+    project.write_text(yaml.safe_dump(log_project(server, source, sink)), encoding="utf-8")
     environment = {**os.environ, "SYNCLINE_HOME": str(folder / "home")}
     command = [sys.executable, "-m", "syncline", "sync", str(project)]
     subprocess.run(command, env=environment, check=True, capture_output=True)
@@ -182,21 +183,6 @@ def _measure(
     if copied != row:
         raise RuntimeError(f"{row[0]} rows at the source, {copied} at the destination")
     return taken
-
-
-def _project(server: PostgresServer, source: str, sink: str) -> dict[str, object]:
-    params = server.params(source)
-    common = {
-        "host": params["host"],
-        "port": int(params["port"]),
-        "username": params["user"],
-        "password": params["password"],
-    }
-    return {
-        "source": {"type": "postgres", "config": {**common, "database": source, "replication_method": "CDC"}},
-        "destination": {"type": "postgres", "config": {**common, "database": sink}},
-        "sync": {"mode": "incremental_deduped_history"},
-    }
 
 
 if __name__ == "__main__":

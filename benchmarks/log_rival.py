@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg
 import yaml
 from measure import Measurement, measure
+from project import log_project
 
 from syncline.testing.postgres_server import PostgresServer, find_tls_bindir, start_postgres
 
@@ -91,7 +92,7 @@ def _round(server: PostgresServer, folder: Path, built: Path, transactions: int)
             session.execute(_TABLES.encode())
             session.execute(_ACCOUNTS)
     project = folder / "ours.yaml"
-    project.write_text(yaml.safe_dump(_project(server, source, ours)), encoding="utf-8")
+    project.write_text(yaml.safe_dump(log_project(server, source, ours)), encoding="utf-8")
     command = [sys.executable, "-m", "syncline", "sync", str(project)]
     home = {"SYNCLINE_HOME": str(folder / "home")}
     subprocess.run(command, env={**os.environ, **home}, check=True, capture_output=True)
@@ -170,21 +171,6 @@ def _sums(server: PostgresServer, database: str) -> list[tuple[object, ...]]:
     with psycopg.connect(server.dsn(database)) as session:
         session.execute("SET timezone TO 'UTC'")
         return [row for text in _SUMS for row in session.execute(text.encode()).fetchall()]
-
-
-def _project(server: PostgresServer, source: str, sink: str) -> dict[str, object]:
-    params = server.params(source)
-    common = {
-        "host": params["host"],
-        "port": int(params["port"]),
-        "username": params["user"],
-        "password": params["password"],
-    }
-    return {
-        "source": {"type": "postgres", "config": {**common, "database": source, "replication_method": "CDC"}},
-        "destination": {"type": "postgres", "config": {**common, "database": sink}},
-        "sync": {"mode": "incremental_deduped_history"},
-    }
 
 
 if __name__ == "__main__":

@@ -49,14 +49,8 @@ def synced(folder: Path, file: Path) -> Any:
     return stream["results"]
 
 
-@pytest.mark.clients
-def test_a_suite_gives_the_verdicts_of_the_library(tmp_path: Path) -> None:
-    if not is_ready(NAME):
-        pytest.skip(f"no environment for {NAME}: python tests/clients/prepare.py {NAME}")
-    made = run(tmp_path, ROOT / "tests" / "clients" / "scripts" / "make_suite.py", tmp_path)
-    assert made.returncode == 0, made.stderr[-4000:]
-    file = tmp_path / "p.yaml"
-    project = {
+def _project(tmp_path: Path, gate: dict[str, str]) -> dict[str, object]:
+    return {
         "source": {
             "type": "files",
             "config": {
@@ -65,9 +59,18 @@ def test_a_suite_gives_the_verdicts_of_the_library(tmp_path: Path) -> None:
             },
         },
         "destination": {"type": "duckdb", "config": {"destination_path": str(tmp_path / "w.duckdb")}},
-        "sync": {"streams": [{"name": "customers", "gates": [{"suite": "erp_quality.json", "severity": "warn"}]}]},
+        "sync": {"streams": [{"name": "customers", "gates": [gate]}]},
     }
-    file.write_text(yaml.safe_dump(project))
+
+
+@pytest.mark.clients
+def test_a_suite_gives_the_verdicts_of_the_library(tmp_path: Path) -> None:
+    if not is_ready(NAME):
+        pytest.skip(f"no environment for {NAME}: python tests/clients/prepare.py {NAME}")
+    made = run(tmp_path, ROOT / "tests" / "clients" / "scripts" / "make_suite.py", tmp_path)
+    assert made.returncode == 0, made.stderr[-4000:]
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(_project(tmp_path, {"suite": "erp_quality.json", "severity": "warn"})))
     results = synced(tmp_path, file)
     verdicts = json.loads((tmp_path / "verdicts.json").read_text())
     ours = [r["status"] in ("passed", "empty") for r in results]
@@ -93,18 +96,7 @@ def test_a_pattern_that_only_the_library_takes_and_that_explodes_is_ended(tmp_pa
     pattern = {"column": "email", "regex": "^(?=a)(a+)+$"}
     suite = {"name": "s", "expectations": [{"type": "expect_column_values_to_match_regex", "kwargs": pattern}]}
     (tmp_path / "s.json").write_text(json.dumps(suite))
-    project = {
-        "source": {
-            "type": "files",
-            "config": {
-                "path": str(tmp_path / "data"),
-                "streams": [{"name": "customers", "globs": ["customers/*.parquet"], "format": "parquet"}],
-            },
-        },
-        "destination": {"type": "duckdb", "config": {"destination_path": str(tmp_path / "w.duckdb")}},
-        "sync": {"streams": [{"name": "customers", "gates": [{"suite": "s.json", "timeout": "20s"}]}]},
-    }
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump(project))
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(_project(tmp_path, {"suite": "s.json", "timeout": "20s"})))
     done = run(tmp_path, "-c", SYNCLINE, "sync", tmp_path / "p.yaml", "--json")
     assert done.returncode != 0
     assert "took longer than 20 s" in done.stdout
